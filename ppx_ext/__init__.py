@@ -1,0 +1,55 @@
+"""Fine-tuning that does not make the model forget, as a plugin for TRL and Axolotl.
+
+This is the face: all that a method may import. See `plugins/README.md` for how to write one.
+"""
+
+from ppx_ext.contracts import (
+    IGNORE,
+    Builder,
+    Component,
+    EvalSuite,
+    Example,
+    ExampleScorer,
+    Generator,
+    Judge,
+    Judgement,
+    Mask,
+    ModelRef,
+    Need,
+    Row,
+    Sampler,
+    Scored,
+    StageRecord,
+    TaskScore,
+    TokenScorer,
+    Tools,
+    Verdict,
+)
+from ppx_ext.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IGNORE",
+    "Builder",
+    "Component",
+    "EvalSuite",
+    "Example",
+    "ExampleScorer",
+    "Generator",
+    "Judge",
+    "Judgement",
+    "Mask",
+    "ModelRef",
+    "Need",
+    "Row",
+    "Sampler",
+    "Scored",
+    "StageRecord",
+    "TaskScore",
+    "TokenScorer",
+    "Tools",
+    "Verdict",
+    "__version__",
+    "hookimpl",
+]

@@ -1,0 +1,185 @@
+"""Entry points -> a checked, immutable `Catalog` of components. Loading imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import inspect
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pluggy
+
+from ppx_ext import contracts as c
+from ppx_ext import hookspecs
+
+GROUP = "ppx_ext"
+
+KINDS: Mapping[str, tuple[str, tuple[type[c.Component], ...]]] = types.MappingProxyType(
+    {
+        "scorer": ("ppx_register_scorers", (c.TokenScorer, c.ExampleScorer)),
+        "mask": ("ppx_register_masks", (c.Mask,)),
+        "builder": ("ppx_register_builders", (c.Builder,)),
+        "judge": ("ppx_register_judges", (c.Judge,)),
+        "generator": ("ppx_register_generators", (c.Generator,)),
+        "sampler": ("ppx_register_samplers", (c.Sampler,)),
+        "eval suite": ("ppx_register_eval_suites", (c.EvalSuite,)),
+    }
+)
+"""Kind of component -> the hook that offers it and the types it may have."""
+
+C = TypeVar("C", bound=c.Component)
+
+
+class CatalogError(ValueError):
+    """A plugin cannot be loaded, or a recipe asks for a component that is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A component, with the distribution it came from."""
+
+    kind: str
+    component: c.Component
+    distribution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """All components of all installed methods. Build one with `load`.
+
+    ``get`` raises `CatalogError`, naming what is there and the nearest name, for an unknown one.
+    """
+
+    entries: Mapping[tuple[str, str], Entry]
+    recipe_folders: tuple[Path, ...] = ()
+    observers: tuple[Any, ...] = field(default=(), repr=False)
+
+    def get(self, kind: str, name: str, expected: type[C]) -> C:
+        """The component ``name`` of ``kind``.
+
+        Raises:
+            CatalogError: there is none, or it is not an ``expected``.
+        """
+        entry = self.entries.get((kind, name))
+        if entry is None:
+            raise CatalogError(self._unknown(kind, name))
+        if not isinstance(entry.component, expected):
+            found = type(entry.component).__name__
+            raise CatalogError(f"{kind} {name!r} is a {found}; {expected.__name__} is needed here")
+        return entry.component
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all components of ``kind``, sorted."""
+        return sorted(name for found, name in self.entries if found == kind)
+
+    def stage_finished(self, record: c.StageRecord) -> None:
+        """Tell every observer (`ppx_stage_finished`) what a stage did."""
+        for observe in self.observers:
+            observe(record=record)
+
+    def _unknown(self, kind: str, name: str) -> str:
+        names = self.names(kind)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(names) if names else "none"
+        return f"no {kind} is called {name!r}.{hint} Installed: {listed}. See `ppx methods`."
+
+
+def load(plugins: Iterable[tuple[str, Any]] | None = None) -> Catalog:
+    """Load every installed method, or just ``plugins`` as (distribution, module) pairs.
+
+    Raises:
+        CatalogError: a plugin fails to import (the distribution is named), defines a ``ppx_*``
+            function without ``@hookimpl`` or one that is no hook, offers a wrong type, or offers
+            a name that is taken.
+    """
+    manager = pluggy.PluginManager("ppx_ext")
+    manager.add_hookspecs(hookspecs)
+    found = list(_installed() if plugins is None else plugins)
+    for distribution, module in found:
+        _register(manager, distribution, module)
+    return _collect(found)
+
+
+def _installed() -> Iterable[tuple[str, Any]]:
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: p.name):
+        distribution = point.dist.name if point.dist else point.value
+        try:
+            yield distribution, point.load()
+        except Exception as error:
+            raise CatalogError(
+                f"plugin {point.name!r} ({point.value}) of distribution {distribution!r} cannot be "
+                f"loaded: {type(error).__name__}: {error}. Repair it, or uninstall it: "
+                f"pip uninstall {distribution}"
+            ) from error
+
+
+def _register(manager: pluggy.PluginManager, distribution: str, module: Any) -> None:
+    for name, function in inspect.getmembers(module, inspect.isroutine):
+        if name.startswith("ppx_") and not hasattr(function, "ppx_ext_impl"):
+            raise CatalogError(
+                f"{_where(module)} of distribution {distribution!r} defines {name}() without "
+                "@hookimpl, so it would never be called: add `from ppx_ext import hookimpl`"
+            )
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise CatalogError(f"distribution {distribution!r}: {error}") from error
+
+
+def _collect(found: list[tuple[str, Any]]) -> Catalog:
+    entries: dict[tuple[str, str], Entry] = {}
+    for distribution, module in found:
+        for kind, (hook, allowed) in KINDS.items():
+            for component in _call(module, hook, distribution):
+                _check(component, allowed, hook, distribution)
+                _add(entries, Entry(kind=kind, component=component, distribution=distribution))
+    folders = [_call(module, "ppx_register_recipes", name) for name, module in found]
+    observers = [getattr(module, "ppx_stage_finished", None) for _, module in found]
+    return Catalog(
+        entries=types.MappingProxyType(entries),
+        recipe_folders=tuple(Path(folder) for folder in folders if folder),
+        observers=tuple(observer for observer in observers if observer),
+    )
+
+
+def _call(module: Any, hook: str, distribution: str) -> Any:
+    function = getattr(module, hook, None)
+    if function is None:
+        return ()
+    try:
+        return function()
+    except Exception as error:
+        raise CatalogError(
+            f"{hook}() of distribution {distribution!r} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check(
+    component: Any, allowed: tuple[type[c.Component], ...], hook: str, distribution: str
+) -> None:
+    if not isinstance(component, allowed):
+        wanted = " or ".join(kind.__name__ for kind in allowed)
+        raise CatalogError(
+            f"{hook}() of distribution {distribution!r} returned a {type(component).__name__}; "
+            f"it must return a list of {wanted}"
+        )
+
+
+def _add(entries: dict[tuple[str, str], Entry], entry: Entry) -> None:
+    key = (entry.kind, entry.component.name)
+    if key in entries:
+        raise CatalogError(
+            f"two distributions offer the {entry.kind} {entry.component.name!r}: "
+            f"{entries[key].distribution!r} and {entry.distribution!r}. Uninstall one of them."
+        )
+    entries[key] = entry
+
+
+def _where(module: Any) -> str:
+    return str(getattr(module, "__name__", module))

@@ -1,0 +1,233 @@
+"""The frozen types that a method hands over or receives. This module imports nothing heavy.
+
+Shape suffixes, used in every name of an array:
+
+====== ==========================================================================
+``_N``  one entry for each row of the data set
+``_T``  one entry for each token of one row, prompt included
+``_R``  one entry for each *target* of one row (``array_T[target_T]``), in order
+``_K``  one entry for each chosen row
+====== ==========================================================================
+
+A *target* is a token that plain supervised fine-tuning would train on. ``x_T[i]`` always speaks of
+the token ``ids_T[i]``: its score is that of predicting it from ``ids_T[:i]``. Token 0 has no
+context, so it is never a target.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from pydantic import BaseModel
+
+    Ints: TypeAlias = npt.NDArray[np.int32]
+    Bools: TypeAlias = npt.NDArray[np.bool_]
+    Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+
+Row: TypeAlias = Mapping[str, Any]
+Numbers: TypeAlias = Mapping[str, Any]
+"""Plain JSON values (numbers, strings, lists, mappings of them) that a record keeps."""
+
+IGNORE = -100
+"""The label that both hosts, and torch's cross-entropy, leave out of the loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Example:
+    """One tokenised row.
+
+    Args:
+        row: position of the row in the user's data, for messages and seeds.
+        ids_T: token ids, int32.
+        target_T: True where plain fine-tuning would train; ``target_T[0]`` is False.
+        end_T: True at targets that end a turn (for instance ``<|im_end|>``).
+        columns: other columns of the row, untouched (per-token ones align with ``ids_T``).
+    """
+
+    row: int
+    ids_T: Ints
+    target_T: Bools
+    end_T: Bools
+    columns: Row = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRef:
+    """A causal language model by name, as a score or a generation asks for it.
+
+    ``path`` None means "the recipe's own base model"; ``adapter`` is a PEFT adapter put on top.
+    """
+
+    path: str | None = None
+    revision: str | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """A per-token score that a mask reads: the name it goes by, and the scorer that gives it."""
+
+    score: str
+    scorer: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """Effects lent to a method, so that methods stay pure and tests can lend fakes.
+
+    Args:
+        token_scores: ``(examples, model, names) -> one mapping name -> float32 (R,) for each
+            example``. Names: ``nll`` (nats), ``entropy`` (nats), ``rank`` (0 = the top token).
+        generate: ``(prompts, model) -> one response for each prompt``; None where no generator is
+            configured.
+    """
+
+    token_scores: Callable[
+        [Sequence[Example], ModelRef, Sequence[str]], Sequence[Mapping[str, Floats]]
+    ]
+    generate: Callable[[Sequence[str], ModelRef], Sequence[str]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """What every part of a method has: a name, the paper it comes from, and its settings' model."""
+
+    name: str
+    paper: str
+    settings: type[BaseModel]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenScorer(Component):
+    """``score(settings, examples, tools) -> float (R,) for each example``, larger = harder.
+
+    Attributes:
+        model: ``model(settings)`` names the model that is read, or None where none is; it takes
+            part in the fingerprint under which scores are kept.
+        exact: True keeps float64 as given (scores that a user brings); False keeps float16 bytes,
+            which is finer than the noise of bf16 logits.
+    """
+
+    score: Callable[[Any, Sequence[Example], Tools], Sequence[Floats]]
+    model: Callable[[Any], ModelRef | None]
+    exact: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleScorer(Component):
+    """``score(settings, examples, tools) -> float (N,)``: one number a row, larger = harder."""
+
+    score: Callable[[Any, Sequence[Example], Tools], Floats]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scored:
+    """An example with its scores, each ``float (R,)`` under the name that a `Need` gave it."""
+
+    example: Example
+    scores: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask(Component):
+    """Which targets keep their loss.
+
+    Attributes:
+        needs: ``needs(settings)`` names the scores that are read.
+        fit: ``fit(settings, scored) -> state``: one pass over the whole data set for what a row
+            alone cannot tell (a quantile). Its numbers are recorded. ``nll_threshold`` in it, in
+            nats, lets the record count the tokens that lie near the line.
+        keep: ``keep(settings, state, scored, rng) -> bool (R,)``; ``rng`` is seeded by recipe,
+            stage and row, so that the result does not hang on order or on shards.
+        edit_text: rewrites a gold response before it is tokenised, or None.
+        online: True where ``fit`` needs no data set, so that a batch can be masked as it is made.
+    """
+
+    needs: Callable[[Any], Sequence[Need]]
+    keep: Callable[[Any, Numbers, Scored, np.random.Generator], Bools]
+    fit: Callable[[Any, Iterable[Scored]], Numbers]
+    edit_text: Callable[[Any, str], str] | None = None
+    online: Callable[[Any], bool] = lambda settings: False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder(Component):
+    """``build(settings, rows, tools) -> rows``: targets rewritten, row order kept."""
+
+    build: Callable[[Any, Iterable[Row], Tools], Iterator[Row]]
+
+
+class Judgement(enum.Enum):
+    """What a judge can say of a response."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """A judgement with its reason in words."""
+
+    judgement: Judgement
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge(Component):
+    """``judge(settings, row, response) -> Verdict``."""
+
+    judge: Callable[[Any, Row, str], Verdict]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator(Component):
+    """``generate(settings, prompts) -> responses``, one for each prompt, in order."""
+
+    generate: Callable[[Any, Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Component):
+    """``choose(settings, score_N, tokens_N, rng) -> index_K``, unique and in training order."""
+
+    choose: Callable[[Any, Floats, Ints, np.random.Generator], Ints]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScore:
+    """One task's result on one model: ``correct`` holds one entry for each item, in order."""
+
+    task: str
+    correct: tuple[bool, ...]
+    target: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct items, in [0, 1]."""
+        return sum(self.correct) / len(self.correct)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSuite(Component):
+    """``evaluate(settings, model, tokenizer) -> scores``: in process, on the model as it is."""
+
+    evaluate: Callable[[Any, Any, Any], Sequence[TaskScore]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord:
+    """What one stage did: the component, the fingerprint of all it depends on, and its numbers."""
+
+    stage: str
+    component: str
+    fingerprint: str
+    settings: Numbers
+    numbers: Numbers

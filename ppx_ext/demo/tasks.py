@@ -1,0 +1,318 @@
+"""Short chat tasks that a two-million-parameter model can learn, with held-out test inputs.
+
+One task, ``TARGET``, is what the demo fine-tunes on.  The base model has seen little of it, so
+there is room to get better and room to get worse.  Its training answers come in two styles:
+
+* ``"plain"``: the base model's own wording, like the answers of every other task.
+* ``"gold"``: the same correct answers as a hurried person would type them.  Openers, connecting
+  words, line ends (CRLF) and the closing phrase vary, and the base finds many of them surprising.
+
+The other tasks, ``OUT_OF_DOMAIN``, are what the base already knows and should not forget.
+Whether an input belongs to ``"train"`` or ``"test"`` follows from a hash of the input alone, so
+the two never overlap, whatever the seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from string import ascii_lowercase
+from typing import Literal, TypedDict
+
+Split = Literal["train", "test"]
+Style = Literal["plain", "gold"]
+
+TARGET = "story"
+HELD_OUT_ONE_IN = 6
+
+NAMES = ("Ann", "Bob", "Cal", "Dora", "Eve", "Finn", "Mia", "Tom")
+ITEMS = ("pens", "nuts", "cards", "coins", "books", "shells")
+OPENERS = (
+    "Righto,",
+    "Hmm, let us see:",
+    "OK so",
+    "Well now,",
+    "Easy one!",
+    "Let me think...",
+    "Aha,",
+    "Okey dokey:",
+    "Fair enough,",
+    "Good question!",
+)
+LINKS = ("whereupon", "next up", "so now", "afterwards", "moving on:", "which means")
+LINE_ENDS = ("\r\n", " \r\n", ";\r\n", "\r\n\r\n", "...\r\n")
+CLOSERS = ("my tally is", "Final tally:", "Tally =>", "hence the tally is", "that tally is")
+TAILS = ("", ".", " !", " :)", "\r\n")
+
+
+class Message(TypedDict):
+    """One chat turn; ``role`` is ``"user"`` or ``"assistant"``."""
+
+    role: str
+    content: str
+
+
+class Row(TypedDict):
+    """One chat of a task: a question, a correct response, and the bare answer within it."""
+
+    messages: list[Message]
+    task: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question before it becomes a chat.
+
+    ``key`` names the input for the train/test split.  ``facts`` are inputs of *other* tasks that
+    the response reveals: a training row may not give away another task's test answer.
+    """
+
+    key: str
+    question: str
+    answer: str
+    work: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+
+
+# --------------------------------------------------------------------------- letter tasks
+def _letters(rng: Random, low: int, high: int) -> list[str]:
+    return rng.choices(ascii_lowercase, k=rng.randint(low, high))
+
+
+def _upper(rng: Random) -> Problem:
+    text = " ".join(_letters(rng, 3, 6))
+    return Problem(f"upper|{text}", f"Write in capitals: {text}", text.upper())
+
+
+def _reverse(rng: Random) -> Problem:
+    letters = _letters(rng, 3, 5)
+    text = " ".join(letters)
+    return Problem(f"reverse|{text}", f"Reverse the order: {text}", " ".join(letters[::-1]))
+
+
+def _next_letter(rng: Random) -> Problem:
+    letters = _letters(rng, 2, 4)
+    text = " ".join(letters)
+    following = ascii_lowercase[1:] + "a"
+    answer = " ".join(following[ascii_lowercase.index(letter)] for letter in letters)
+    return Problem(f"next|{text}", f"Give the next letter after each: {text}", answer)
+
+
+def _count_letter(rng: Random) -> Problem:
+    wanted, *others = rng.sample(ascii_lowercase, k=4)
+    letters = [wanted] * rng.randint(1, 4) + rng.choices(others, k=rng.randint(1, 3))
+    rng.shuffle(letters)
+    text = " ".join(letters)
+    question = f"How many times do you see {wanted} in: {text}"
+    return Problem(f"count|{wanted}|{text}", question, str(letters.count(wanted)))
+
+
+# --------------------------------------------------------------------------- number tasks
+def _sort_digits(rng: Random) -> Problem:
+    digits = rng.choices("0123456789", k=rng.randint(3, 5))
+    text = " ".join(digits)
+    return Problem(f"sort|{text}", f"Sort the digits: {text}", " ".join(sorted(digits)))
+
+
+def _largest(rng: Random) -> Problem:
+    numbers = rng.sample(range(10, 100), k=3)
+    text = ", ".join(map(str, numbers))
+    return Problem(f"largest|{text}", f"Which is the largest of {text}?", str(max(numbers)))
+
+
+def _lookup(rng: Random) -> Problem:
+    owners = rng.sample(NAMES, k=3)
+    counts = rng.sample(range(10, 100), k=3)
+    text = ", ".join(f"{owner} has {count}" for owner, count in zip(owners, counts, strict=True))
+    wanted = rng.randrange(3)
+    question = f"{text}. How many has {owners[wanted]}?"
+    return Problem(f"lookup|{question}", question, str(counts[wanted]))
+
+
+def _add(rng: Random) -> Problem:
+    left, right = rng.randint(1, 79), rng.randint(3, 19)
+    return Problem(f"add|{left}|{right}", f"What is {left} + {right}?", str(left + right))
+
+
+def _subtract(rng: Random) -> Problem:
+    left, right = rng.randint(20, 98), rng.randint(3, 19)
+    return Problem(f"subtract|{left}|{right}", f"What is {left} - {right}?", str(left - right))
+
+
+def _story(rng: Random) -> Problem:
+    """Two steps of arithmetic told in words; either the gain or the loss comes first."""
+    start, gain, loss = rng.randint(20, 79), rng.randint(3, 19), rng.randint(3, 19)
+    name, item = rng.choice(NAMES), rng.choice(ITEMS)
+    if rng.random() < 0.5:
+        middle, end = start + gain, start + gain - loss
+        told = f"{name} has {start} {item}, gets {gain} more and gives away {loss}."
+        work = (f"{start} + {gain} = {middle}", f"{middle} - {loss} = {end}")
+        facts = (f"add|{start}|{gain}", f"subtract|{middle}|{loss}")
+    else:
+        middle, end = start - loss, start - loss + gain
+        told = f"{name} has {start} {item}, loses {loss} and then finds {gain}."
+        work = (f"{start} - {loss} = {middle}", f"{middle} + {gain} = {end}")
+        facts = (f"subtract|{start}|{loss}", f"add|{middle}|{gain}")
+    question = f"{told} How many {item} are left?"
+    return Problem(f"story|{work}", question, str(end), work, facts)
+
+
+_PROBLEMS: dict[str, Callable[[Random], Problem]] = {
+    "story": _story,
+    "upper": _upper,
+    "reverse": _reverse,
+    "next_letter": _next_letter,
+    "count_letter": _count_letter,
+    "sort_digits": _sort_digits,
+    "largest": _largest,
+    "lookup": _lookup,
+    "add": _add,
+    "subtract": _subtract,
+}
+TASK_NAMES: tuple[str, ...] = tuple(_PROBLEMS)
+OUT_OF_DOMAIN: tuple[str, ...] = tuple(name for name in TASK_NAMES if name != TARGET)
+
+
+# --------------------------------------------------------------------------- response styles
+def _plain_response(problem: Problem) -> str:
+    closing = f"The answer is {problem.answer}."
+    if not problem.work:
+        return closing
+    first, second = problem.work
+    return f"First, {first}. Then {second}. {closing}"
+
+
+def _in_words(step: str, rng: Random) -> str:
+    """``"3 + 4 = 7"`` as it stands, or (one time in three) with words for the signs."""
+    if rng.random() < 2 / 3:
+        return step
+    sign_words = rng.choice(((" plus ", " minus "), (" and ", " without ")))
+    spoken = step.replace(" + ", sign_words[0]).replace(" - ", sign_words[1])
+    return spoken.replace(" = ", rng.choice((" makes ", " gives ")))
+
+
+def _gold_response(problem: Problem, rng: Random) -> str:
+    first, second = (_in_words(step, rng) for step in problem.work)
+    opening = f"{rng.choice(OPENERS)} {first}{rng.choice(LINE_ENDS)}"
+    middle = f"{rng.choice(LINKS)} {second}{rng.choice(LINE_ENDS)}"
+    return f"{opening}{middle}{rng.choice(CLOSERS)} {problem.answer}{rng.choice(TAILS)}"
+
+
+def casual_text(rng: Random) -> str:
+    """A few lines of small talk, outside any chat: the base's reading beside its lessons.
+
+    It shares words with the gold style, so that these are rare but not unheard of, as is the
+    case for human text and a real base model.  It holds no sums.
+    """
+    lines = []
+    for _ in range(rng.randint(1, 3)):
+        name, item, count = rng.choice(NAMES), rng.choice(ITEMS), rng.randint(3, 98)
+        said = rng.choice(
+            (
+                f"{name} makes {count} {item}",
+                f"the tally is {count} {item} and {name} gives up",
+                f"plus {count} {item} without {name}",
+                f"{name} says {count} minus the {item} is fine",
+                f"my {item} and that Final tally: {count}",
+                f"hence Tally => {count}",
+            )
+        )
+        link = rng.choice(("", f"{rng.choice(LINKS)} "))
+        lines.append(f"{rng.choice(OPENERS)} {link}{said}{rng.choice(TAILS)}")
+    return "".join(line + rng.choice(LINE_ENDS) for line in lines)
+
+
+# --------------------------------------------------------------------------- rows
+def is_held_out(key: str) -> bool:
+    """Whether the input named ``key`` is for testing only; one input in six is."""
+    digest = hashlib.blake2b(key.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") % HELD_OUT_ONE_IN == 0
+
+
+def _belongs_to(problem: Problem, split: Split) -> bool:
+    if split == "test":
+        return is_held_out(problem.key)
+    return not any(is_held_out(key) for key in (problem.key, *problem.facts))
+
+
+def make_problem(task: str, *, split: Split, rng: Random) -> Problem:
+    """Draw one random problem of ``task`` (a name in ``TASK_NAMES``; else ``KeyError``)."""
+    while True:
+        problem = _PROBLEMS[task](rng)
+        if _belongs_to(problem, split):
+            return problem
+
+
+def make_row(task: str, *, split: Split, rng: Random, style: Style = "plain") -> Row:
+    """Draw one chat of ``task``.  Only ``TARGET`` has the gold style; else ``ValueError``."""
+    if style == "gold" and task != TARGET:
+        raise ValueError(f"only the task {TARGET!r} has gold responses, not {task!r}")
+    problem = make_problem(task, split=split, rng=rng)
+    response = _gold_response(problem, rng) if style == "gold" else _plain_response(problem)
+    messages: list[Message] = [
+        {"role": "user", "content": problem.question},
+        {"role": "assistant", "content": response},
+    ]
+    return {"messages": messages, "task": task, "answer": problem.answer}
+
+
+def make_rows(
+    task: str, *, split: Split, count: int, seed: int, style: Style = "plain"
+) -> list[Row]:
+    """Draw ``count`` chats of ``task`` with different questions; the same for the same seed.
+
+    The smallest task (``add``) has about 200 test inputs; asking for more than there are raises
+    ``ValueError``.
+    """
+    rng = Random(f"{task}|{split}|{seed}")
+    rows: dict[str, Row] = {}
+    for _ in range(100 * count):
+        if len(rows) == count:
+            break
+        row = make_row(task, split=split, rng=rng, style=style)
+        rows.setdefault(question_of(row), row)
+    if len(rows) < count:
+        raise ValueError(f"task {task!r} has fewer than {count} different {split} inputs")
+    return list(rows.values())
+
+
+def question_of(row: Row) -> str:
+    """The user's turn."""
+    return row["messages"][0]["content"]
+
+
+def response_of(row: Row) -> str:
+    """The assistant's turn."""
+    return row["messages"][1]["content"]
+
+
+# --------------------------------------------------------------------------- scoring
+_FINAL = re.compile(r"\b(?:answer|tally)\b\s*(?:is|=>|=|:)?\s*([^\r\n]*)", re.IGNORECASE)
+_STRICT_FINAL = re.compile(r"The answer is ([^\r\n.]+)\.\Z")
+
+
+def final_answer(text: str) -> str | None:
+    """What follows the last word ``answer`` or ``tally`` (and ``is``, ``:``, ``=>``) on its line.
+
+    Closing punctuation and smileys are dropped, and runs of blanks become one.  ``None`` when
+    there is no such word or nothing follows it.  It reads both styles, so that accuracy measures
+    skill and not wording.
+    """
+    found = _FINAL.findall(text)
+    answer = " ".join(found[-1].split()).rstrip(" .,;!:)") if found else ""
+    return answer or None
+
+
+def final_answer_strict(text: str) -> str | None:
+    """The answer of a text that ends in exactly ``The answer is ....``; else ``None``."""
+    match = _STRICT_FINAL.search(text)
+    return match.group(1) if match else None
+
+
+def is_correct(text: str, row: Row, *, strict: bool = False) -> bool:
+    """Whether a response ``text`` ends in the row's answer, by the loose or the strict rule."""
+    return (final_answer_strict if strict else final_answer)(text) == row["answer"]
