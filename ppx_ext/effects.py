@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext.contracts import Example, Floats, ModelRef, Tools
+from ppx_ext.contracts import Example, ModelRef, Tools
 
 if TYPE_CHECKING:
+    from ppx_ext.contracts import Floats
     from ppx_ext.plan import Scoring
 
 

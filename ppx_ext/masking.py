@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppx_ext.contracts import IGNORE, Bools, Example, Ints, Mask, Numbers, Scored
+from ppx_ext.contracts import IGNORE, Example, Mask, Numbers, Scored
 
 if TYPE_CHECKING:
+    from ppx_ext.contracts import Bools, Ints
     from ppx_ext.plan import Stage
 
 

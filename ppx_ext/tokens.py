@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ppx_ext.contracts import IGNORE, Bools, Example, Ints, Row
+from ppx_ext.contracts import IGNORE, Example, Row
 
 if TYPE_CHECKING:
+    from ppx_ext.contracts import Bools, Ints
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 BATCH_ROWS = 512
