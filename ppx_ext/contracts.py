@@ -113,11 +113,14 @@ class TokenScorer(Component):
             part in the fingerprint under which scores are kept.
         exact: True keeps float64 as given (scores that a user brings); False keeps float16 bytes,
             which is finer than the noise of bf16 logits.
+        columns: ``columns(settings)`` names the columns of a row that are read. Only these are in
+            ``Example.columns`` when scores are made, and they take part in the fingerprint.
     """
 
     score: Callable[[Any, Sequence[Example], Tools], Sequence[Floats]]
     model: Callable[[Any], ModelRef | None]
     exact: bool = False
+    columns: Callable[[Any], Sequence[str]] = lambda settings: ()
 
 
 @dataclass(frozen=True, kw_only=True)
