@@ -97,6 +97,10 @@ def _model_of(settings: CausalLmSettings) -> ModelRef:
     return settings.ref()
 
 
+def _no_model(settings: ColumnSettings) -> None:
+    return None
+
+
 CAUSAL_LM = TokenScorer(
     name="causal_lm",
     paper=PAPER,
@@ -109,6 +113,7 @@ COLUMN = TokenScorer(
     paper=PAPER,
     settings=ColumnSettings,
     score=_score_column,
-    model=lambda settings: None,
+    model=_no_model,
     exact=True,
+    columns=lambda settings: (settings.column,),
 )
