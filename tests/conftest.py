@@ -16,7 +16,7 @@ os.environ |= {
     "AXOLOTL_DO_NOT_TRACK": "1",
     "DO_NOT_TRACK": "1",
     "AXOLOTL_DATASET_NUM_PROC": "1",
-    "WANDB_DISABLED": "true",
+    "WANDB_MODE": "offline",
 }
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
