@@ -106,18 +106,24 @@ def _keep_random(
     # a control of equal strength needs the same count among the same tokens.
     count = int((~_keep_stm(settings, state, scored, rng)).sum())
     keep_R = np.ones(int(scored.example.target_T.sum()), dtype=np.bool_)
-    keep_R[rng.choice(np.flatnonzero(maskable(settings, scored)), size=count, replace=False)] = False
+    keep_R[rng.choice(np.flatnonzero(maskable(settings, scored)), size=count, replace=False)] = (
+        False
+    )
     return keep_R
 
 
 def _keep_lowest(
     settings: StmSettings, state: Mapping[str, Any], scored: Scored, rng: np.random.Generator
 ) -> Bools:
-    count = int((~_keep_stm(settings, state, scored, rng)).sum())
+    keep_R = _keep_stm(settings, state, scored, rng)
     candidates = np.flatnonzero(maskable(settings, scored))
     order = np.argsort(base_scores(settings, scored)[candidates], kind="stable")
-    keep_R = np.ones(int(scored.example.target_T.sum()), dtype=np.bool_)
-    keep_R[candidates[order[:count]]] = False
+    return _all_but(candidates[order[: int((~keep_R).sum())]], len(keep_R))
+
+
+def _all_but(masked: npt.NDArray[np.int64], targets: int) -> Bools:
+    keep_R = np.ones(targets, dtype=np.bool_)
+    keep_R[masked] = False
     return keep_R
 
 
@@ -167,6 +173,18 @@ def _base_and_tuned(settings: DpfSettings) -> list[Need]:
     return [settings.base_need(), settings.tuned_need()]
 
 
+def _no_state(settings: DpfSettings, scored: Iterable[Scored]) -> dict[str, Any]:
+    return {}
+
+
+def _fit_stm_dpf(settings: StmDpfSettings, scored: Iterable[Scored]) -> dict[str, Any]:
+    return _line_state(settings.ppl_threshold)
+
+
+def _never(settings: _MaskSettings) -> bool:
+    return False
+
+
 def _online(settings: StmSettings) -> bool:
     made_before = (settings.mask_fraction, settings.scoring_model, settings.scores_from)
     return all(setting is None for setting in made_before)
@@ -190,6 +208,7 @@ RANDOM = Mask(
     fit=_fit_stm,
     keep=_keep_random,
     edit_text=_edit_text,
+    online=_never,
 )
 LOWEST = Mask(
     name="lowest",
@@ -206,16 +225,18 @@ DPF = Mask(
     paper=PAPER,
     settings=DpfSettings,
     needs=_base_and_tuned,
-    fit=lambda settings, scored: {},
+    fit=_no_state,
     keep=_keep_dpf,
     edit_text=_edit_text,
+    online=_never,
 )
 STM_DPF = Mask(
     name="stm_dpf",
     paper=PAPER,
     settings=StmDpfSettings,
     needs=_base_and_tuned,
-    fit=lambda settings, scored: _line_state(settings.ppl_threshold),
+    fit=_fit_stm_dpf,
     keep=_keep_stm_dpf,
     edit_text=_edit_text,
+    online=_never,
 )

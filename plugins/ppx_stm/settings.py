@@ -80,8 +80,10 @@ class _MaskSettings(_Settings):
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> _MaskSettings:
-        if self.scores_from is None and "scores_unit" in self.model_fields_set and not _is_default(
-            self, "scores_unit"
+        if (
+            self.scores_from is None
+            and "scores_unit" in self.model_fields_set
+            and not _is_default(self, "scores_unit")
         ):
             raise ValueError("scores_unit has no meaning without scores_from: name the column")
         if self.scores_from is not None and self.scoring_model is not None:
