@@ -25,6 +25,7 @@ from ppx_ext.contracts import (
     Tools,
     Verdict,
 )
+from ppx_ext.evaluation import Item, score_items
 from ppx_ext.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "Example",
     "ExampleScorer",
     "Generator",
+    "Item",
     "Judge",
     "Judgement",
     "Mask",
@@ -52,4 +54,5 @@ __all__ = [
     "Verdict",
     "__version__",
     "hookimpl",
+    "score_items",
 ]

@@ -1,0 +1,147 @@
+"""What chance allows: intervals of an accuracy, and tests between two models on the same items.
+
+Everything here speaks in words as well as numbers, so that a report cannot leave out the doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+CONFIDENCE = 0.95
+RESAMPLES = 9_999
+
+
+def wilson(correct: int, items: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of an accuracy, both ends in [0, 1]."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, items).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """``b`` against ``a`` on the same things, with what chance allows.
+
+    Attributes:
+        mean: mean of b - a, in the unit of the inputs.
+        low, high: 95 % interval of the mean; None where the test gives none.
+        p: two-sided p-value; None where the test gives none.
+        n: how many pairs.
+        test: its name.
+    """
+
+    mean: float
+    n: int
+    test: str
+    p: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether chance alone explains the difference in fewer than 5 % of cases."""
+        if self.p is not None:
+            return self.p < 1 - CONFIDENCE
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    def words(self) -> str:
+        """For instance ``not significant (p = 0.31, exact McNemar, n = 200)``."""
+        verdict = "significant" if self.significant else "not significant"
+        chance = f"p = {self.p:.2g}" if self.p is not None else f"95 % CI {self._interval()}"
+        return f"{verdict} ({chance}, {self.test}, n = {self.n})"
+
+    def _interval(self) -> str:
+        return f"{self.low:+.3g} to {self.high:+.3g}"
+
+
+def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> Difference:
+    """Exact McNemar test between two models on the same items (one run each).
+
+    Raises:
+        ValueError: the two differ in length.
+    """
+    from scipy.stats import binomtest
+
+    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
+    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
+    p = binomtest(only_b, only_a + only_b).pvalue if only_a + only_b else 1.0
+    mean = (only_b - only_a) / len(a)
+    return Difference(mean=mean, n=len(a), test="exact McNemar over items", p=float(p))
+
+
+def paired_bootstrap(a_N: Sequence[float], b_N: Sequence[float], *, seed: int = 0) -> Difference:
+    """Percentile bootstrap of the mean of b - a over pairs (items, or items' means over seeds).
+
+    Raises:
+        ValueError: the two differ in length, or there are fewer than two pairs.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    diff_N = _differences(a_N, b_N)
+    if np.ptp(diff_N) == 0:
+        low = high = float(diff_N[0])
+    else:
+        found = bootstrap(
+            (np.asarray(a_N, float), np.asarray(b_N, float)),
+            lambda a, b, axis: np.mean(b - a, axis=axis),
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=256,
+            method="percentile",
+            confidence_level=CONFIDENCE,
+            rng=np.random.default_rng(seed),
+        )
+        low, high = map(float, found.confidence_interval)
+    name = "paired bootstrap over items"
+    return Difference(mean=float(diff_N.mean()), n=len(diff_N), test=name, low=low, high=high)
+
+
+def over_seeds(a_S: Sequence[float], b_S: Sequence[float]) -> Difference:
+    """Exact sign-flip (permutation) test of the mean of b - a over seeds; no normality assumed.
+
+    With n seeds no p below ``2 / 2**n`` can come out, so five seeds can never be significant.
+
+    Raises:
+        ValueError: the two differ in length, or there are fewer than two seeds.
+    """
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    diff_S = _differences(a_S, b_S)
+    if np.any(diff_S):
+        found = permutation_test(
+            (diff_S,),
+            lambda x, axis: np.mean(x, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            rng=np.random.default_rng(0),
+        )
+        p = float(found.pvalue)
+    else:
+        p = 1.0
+    name = "sign-flip test over seeds"
+    return Difference(mean=float(diff_S.mean()), n=len(diff_S), test=name, p=p)
+
+
+def smallest_p(seeds: int) -> float:
+    """The smallest p-value that `over_seeds` can give."""
+    return float(min(1.0, 2 / 2**seeds))
+
+
+def _differences(a: Sequence[float], b: Sequence[float]) -> npt.NDArray[np.float64]:
+    import numpy as np
+
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"a paired test needs two or more pairs; got {len(a)} and {len(b)}")
+    diff: npt.NDArray[np.float64] = np.asarray(b, float) - np.asarray(a, float)
+    return diff

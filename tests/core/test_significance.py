@@ -1,0 +1,74 @@
+"""Intervals and tests against numbers worked out by hand or by formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ppx_ext.significance import mcnemar, over_seeds, paired_bootstrap, smallest_p, wilson
+
+
+def test_wilson_is_its_formula():
+    correct, n, z = 7, 10, 1.959963984540054
+    share = correct / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    assert wilson(correct, n) == pytest.approx((centre - half, centre + half))
+    assert wilson(0, 20)[0] == 0
+    assert wilson(0, 20)[1] > 0.1
+
+
+def test_mcnemar_counts_only_items_that_differ():
+    # 1 item only a has right, 6 only b: p = 2 (C(7,0) + C(7,1)) / 2**7 = 16 / 128.
+    a = [True] + [False] * 6 + [True] * 50
+    b = [False] + [True] * 6 + [True] * 50
+    found = mcnemar(a, b)
+    assert found.p == pytest.approx(16 / 128)
+    assert found.mean == pytest.approx(5 / 57)
+    assert found.words().startswith("not significant (p = 0.12")
+    assert mcnemar(a, a).p == 1.0
+    assert mcnemar([False] * 6, [True] * 6).significant
+
+
+def test_mcnemar_refuses_different_items():
+    with pytest.raises(ValueError, match="zip"):
+        mcnemar([True], [True, False])
+
+
+def test_sign_flips_are_counted_exactly():
+    # Of the 8 sign patterns of (2, -1, 4), |mean| >= 5/3 holds for (+,-,+), (+,+,+) and mirrors.
+    found = over_seeds([1.0, 3.0, 1.0], [3.0, 2.0, 5.0])
+    assert found.p == pytest.approx(4 / 8)
+    assert found.mean == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize("seeds", [2, 5, 6, 8])
+def test_the_smallest_p_is_reached_where_all_seeds_agree(seeds):
+    found = over_seeds([0.0] * seeds, [float(s + 1) for s in range(seeds)])
+    assert found.p == pytest.approx(smallest_p(seeds))
+    assert found.significant == (seeds >= 6)
+
+
+def test_no_difference_is_not_significant():
+    assert over_seeds([0.5, 0.6], [0.5, 0.6]).p == 1.0
+    found = paired_bootstrap([0.5] * 4, [0.5] * 4)
+    assert (found.low, found.high, found.significant) == (0, 0, False)
+
+
+def test_bootstrap_covers_what_normal_theory_gives():
+    a, b = [0.0] * 400, [1.0] * 240 + [0.0] * 160
+    found = paired_bootstrap(a, b, seed=1)
+    half = 1.96 * math.sqrt(0.6 * 0.4 / 400)
+    assert found.low == pytest.approx(0.6 - half, abs=0.01)
+    assert found.high == pytest.approx(0.6 + half, abs=0.01)
+    assert found.significant
+    assert "95 % CI +0.5" in found.words()
+    assert paired_bootstrap(a, b, seed=1) == found
+
+
+def test_one_pair_is_too_few():
+    with pytest.raises(ValueError, match="two or more pairs"):
+        over_seeds([1.0], [2.0])
+    with pytest.raises(ValueError, match="two or more pairs"):
+        paired_bootstrap([1.0, 2.0], [2.0])
