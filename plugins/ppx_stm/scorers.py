@@ -97,6 +97,10 @@ def _model_of(settings: CausalLmSettings) -> ModelRef:
     return settings.ref()
 
 
+def _columns(settings: ColumnSettings) -> list[str]:
+    return [settings.column]
+
+
 def _no_model(settings: ColumnSettings) -> None:
     return None
 
@@ -115,5 +119,5 @@ COLUMN = TokenScorer(
     score=_score_column,
     model=_no_model,
     exact=True,
-    columns=lambda settings: (settings.column,),
+    columns=_columns,
 )
