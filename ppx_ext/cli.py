@@ -1,0 +1,190 @@
+"""The command `ppx`; the same commands stand under `axolotl ppx`.
+
+Everything heavy is imported inside the command that needs it, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import ppx_ext
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ppx_ext.recipes import Recipe
+
+
+class _Commands(click.Group):
+    """Shows what a user can mend as one message; PPX_DEBUG=1 shows the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if os.environ.get("PPX_DEBUG"):
+                raise
+            raise click.ClickException(_message(error)) from error
+
+
+def _message(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    own = type(error).__module__.partition(".")[0] in ("ppx_ext", "builtins")
+    return text if own else f"{text}\n(PPX_DEBUG=1 shows where this came from.)"
+
+
+def _example(*lines: str) -> str:
+    # \b keeps Click from wrapping the lines.
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+_RECIPE = click.argument("recipe")
+_DATA = click.option("--data", metavar="PATH_OR_ID", help="Train on this instead.")
+_MODEL = click.option("--model", metavar="PATH_OR_ID", help="Start from this base model instead.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_NEW = click.Path(path_type=Path)
+
+
+@click.group(cls=_Commands, epilog=_example("ppx doctor my.trl.yaml && ppx train my.trl.yaml"))
+@click.version_option(ppx_ext.__version__, prog_name="ppx")
+def main() -> None:
+    """Fine-tune without making the model forget, in TRL and in Axolotl."""
+
+
+@main.command(epilog=_example("ppx methods", "ppx methods --json | jq '.[].name'"))
+@_JSON
+def methods(as_json: bool) -> None:
+    """List the installed methods with their papers and settings."""
+    from ppx_ext import catalog, listing
+
+    found = listing.components(catalog.load())
+    click.echo(listing.as_json(found)) if as_json else listing.show_methods(found)
+
+
+@main.command(epilog=_example("ppx prepare my.trl.yaml --out prepared --data train.jsonl"))
+@_RECIPE
+@click.option("--out", type=_NEW, required=True, help="A folder for the prepared data set.")
+@_DATA
+@_MODEL
+@click.option("--overwrite", is_flag=True, help="Replace what stands in --out.")
+def prepare(
+    recipe: str, out: Path, data: str | None, model: str | None, overwrite: bool
+) -> None:
+    """Tokenise, score and mask a recipe's data; write the data set and its manifest.
+
+    Killed at any moment, the next run goes on where the last one was.
+    """
+    loaded = _load(recipe)
+    written = _host(loaded).prepare(loaded, out=out, data=data, model=model, overwrite=overwrite)
+    click.echo(f"Prepared {written}. Look at it: ppx view {out}")
+
+
+@main.command(epilog=_example("ppx train my.trl.yaml --data train.jsonl --out checkpoint"))
+@_RECIPE
+@_DATA
+@_MODEL
+@click.option("--out", type=_NEW, help="Write the checkpoint here instead.")
+def train(recipe: str, data: str | None, model: str | None, out: Path | None) -> None:
+    """Train a recipe in its own host."""
+    loaded = _load(recipe)
+    _host(loaded).train(loaded, data=data, model=model, out=out)
+
+
+@main.command(epilog=_example("ppx view prepared --rows 3", "ppx view prepared --html mask.html"))
+@click.argument("folder", type=_FOLDER)
+@click.option("--rows", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--html", type=_NEW, help="Write one self-contained page here instead.")
+def view(folder: Path, rows: int, html: Path | None) -> None:
+    """Show prepared rows: tokens coloured by perplexity, masked ones struck out."""
+    from ppx_ext import view as viewing
+
+    viewing.show(folder, rows=rows, html=html)
+
+
+@main.command(epilog=_example("ppx report out/demo"))
+@click.argument("folder", type=_FOLDER)
+def report(folder: Path) -> None:
+    """Write report.json and report.html of a run."""
+    from ppx_ext import report as reporting
+
+    click.echo(f"Wrote {reporting.write(folder)}")
+
+
+@main.command(epilog=_example("ppx doctor my.axolotl.yaml"))
+@_RECIPE
+@_JSON
+def doctor(recipe: str, as_json: bool) -> None:
+    """Say what a recipe would run, on which stack; fail where our part would not be active."""
+    from ppx_ext import doctor as examining
+
+    findings = examining.examine(recipe)
+    click.echo(examining.as_json(findings)) if as_json else examining.show(findings)
+    if examining.failed(findings):
+        raise click.exceptions.Exit(1)
+
+
+@main.command(epilog=_example("ppx demo --out out/demo"))
+@click.option("--out", type=_NEW, default=Path("out/demo"), show_default=True)
+@click.option("--data", type=_NEW, help="Rows to learn, instead of the embedded task.")
+def demo(out: Path, data: Path | None) -> None:
+    """Fine-tune a small embedded model with and without the mask, and compare."""
+    from ppx_ext.demo import run
+
+    run.run(out, data=data)
+
+
+@main.group()
+def recipes() -> None:
+    """Recipes that come with the installed methods."""
+
+
+@recipes.command("list", epilog=_example("ppx recipes list"))
+@_JSON
+def recipes_list(as_json: bool) -> None:
+    """List the recipes."""
+    from ppx_ext import listing
+
+    found = listing.recipes(_folders())
+    click.echo(listing.as_json(found)) if as_json else listing.show_recipes(found)
+
+
+@recipes.command("show", epilog=_example("ppx recipes show stm/gemma-2-2b-it/mbpp.trl"))
+@click.argument("name")
+def recipes_show(name: str) -> None:
+    """Print a recipe."""
+    from ppx_ext import recipes as own
+
+    click.echo(own.find(name, folders=_folders()).read_text(encoding="utf-8"), nl=False)
+
+
+@recipes.command("copy", epilog=_example("ppx recipes copy stm/gemma-2-2b-it/mbpp.trl my.trl.yaml"))
+@click.argument("name")
+@click.argument("destination", type=_NEW, default=Path("."))
+def recipes_copy(name: str, destination: Path) -> None:
+    """Copy a recipe, to change it."""
+    from ppx_ext import recipes as own
+
+    click.echo(f"Wrote {own.copy(name, destination, folders=_folders())}")
+
+
+def _folders() -> tuple[Path, ...]:
+    from ppx_ext import catalog
+
+    return catalog.load().recipe_folders
+
+
+def _load(recipe: str) -> Recipe:
+    from ppx_ext import recipes as own
+
+    return own.load(recipe, folders=_folders())
+
+
+def _host(recipe: Recipe) -> ModuleType:
+    import importlib
+
+    return importlib.import_module(f"ppx_ext.hosts.{recipe.host}")

@@ -1,0 +1,146 @@
+"""Recipes: one YAML file that holds a host's own settings and, beside them, the `ppx:` block.
+
+A recipe is found by its path, or by its name among the shipped ones
+(``<method>/<model>/<task>.<host>``, see `ppx recipes list`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+Host: TypeAlias = Literal["trl", "axolotl"]
+HOSTS: tuple[Host, ...] = get_args(Host)
+
+_KEY_OF_HOST: Mapping[str, Host] = {"base_model": "axolotl", "model_name_or_path": "trl"}
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be found, read or told apart; the message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A recipe as it stands in its file.
+
+    Attributes:
+        path: the file.
+        host: whose settings it holds.
+        settings: all of the file, the `ppx:` block included.
+        block: what stands under `ppx:`, unchecked; None where nothing does.
+    """
+
+    path: Path
+    host: Host
+    settings: Mapping[str, Any]
+    block: Any
+
+
+def load(name_or_path: str | Path, *, folders: Sequence[Path] = ()) -> Recipe:
+    """Read a recipe, by path or by name.
+
+    Raises:
+        RecipeError: there is none, it is no YAML mapping, or its host cannot be told.
+    """
+    path = find(name_or_path, folders=folders)
+    settings = _read(path)
+    return Recipe(path=path, host=_host(path, settings), settings=settings, block=settings.get("ppx"))
+
+
+def find(name_or_path: str | Path, *, folders: Sequence[Path] = ()) -> Path:
+    """The recipe's file: an existing path, a shipped recipe's name, or a file that lies by them.
+
+    Raises:
+        RecipeError: neither; the nearest names are given.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    known = {recipe_name(folder, file): file for folder, file in shipped(folders)}
+    wanted = str(name_or_path).removesuffix(".yaml")
+    if wanted in known:
+        return known[wanted]
+    for folder in (own_folder(), *folders):
+        if (folder / name_or_path).is_file():
+            return folder / name_or_path
+    near = difflib.get_close_matches(wanted, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise RecipeError(
+        f"{name_or_path}: there is no such file, nor a shipped recipe of this name.{hint} "
+        "`ppx recipes list` shows them."
+    )
+
+
+def shipped(folders: Iterable[Path] = ()) -> list[tuple[Path, Path]]:
+    """(folder, file) of every shipped recipe: ours, then those of ``folders``, in order."""
+    return [
+        (folder, file) for folder in (own_folder(), *folders) for file in sorted(_files(folder))
+    ]
+
+
+def own_folder() -> Path:
+    """Where our own recipes lie: in the package where it was installed, else in the checkout."""
+    here = Path(__file__).parent
+    installed = here / "_recipes"
+    return installed if installed.is_dir() else here.parent / "recipes"
+
+
+def recipe_name(folder: Path, file: Path) -> str:
+    """``<method>/<model>/<task>.<host>`` of a recipe's file."""
+    return file.relative_to(folder).as_posix().removesuffix(".yaml")
+
+
+def summary(file: Path) -> str:
+    """First line of the comment at the head of a recipe."""
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip()
+
+
+def copy(name: str, destination: Path, *, folders: Sequence[Path] = ()) -> Path:
+    """Copy a shipped recipe to a file or into a folder; returns the new file.
+
+    Raises:
+        RecipeError: there is no such recipe, or the file is there already.
+    """
+    source = find(name, folders=folders)
+    target = destination / source.name if destination.is_dir() else destination
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(source.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise RecipeError(f"{target} is there already; give another name") from None
+    return target
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for host in HOSTS for file in folder.rglob(f"*.{host}.yaml")]
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is no readable YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{path} must hold a mapping of settings, not {type(settings).__name__}")
+    return settings
+
+
+def _host(path: Path, settings: Mapping[str, Any]) -> Host:
+    for host in HOSTS:
+        if path.name.endswith((f".{host}.yaml", f".{host}.yml")):
+            return host
+    found = {host for key, host in _KEY_OF_HOST.items() if key in settings}
+    if len(found) == 1:
+        return found.pop()
+    raise RecipeError(
+        f"{path}: cannot tell whether this recipe is for TRL or for Axolotl. Name the file "
+        "NAME.trl.yaml or NAME.axolotl.yaml, or give the model: `model_name_or_path` (TRL) or "
+        f"`base_model` (Axolotl). Keys seen: {', '.join(map(str, settings))}"
+    )
