@@ -1,0 +1,67 @@
+"""What a run says at its start, and the file that tells afterwards what was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppx_ext.contracts import StageRecord
+from ppx_ext.records import write_json
+
+if TYPE_CHECKING:
+    from ppx_ext.plan import Plan
+
+STATE_FILE = "ppx_state.json"
+_STACK = ("ppx-ext", "trl", "transformers", "peft", "accelerate", "datasets", "torch")
+
+
+def default_store() -> Path:
+    """Where scores are kept if ``cache_dir`` does not say: beside what `datasets` keeps."""
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE) / "ppx"
+
+
+def versions() -> dict[str, str | None]:
+    """Installed versions of the stack; None where a distribution is not installed."""
+    found: dict[str, str | None] = {}
+    for name in _STACK:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def banner(plan: Plan, records: Sequence[StageRecord], *, state_file: Path) -> str:
+    """The line that a reader of the log needs: which mask, how applied, what it took, where."""
+    if plan.mask is None:
+        return f"ppx: no mask, so every target is trained on as usual. State: {state_file}"
+    given = plan.mask.settings.model_dump(mode="json", exclude_unset=True)
+    shown = ", ".join(f"{key} {value}" for key, value in given.items()) or "its defaults"
+    name = plan.mask.component.name
+    return f"ppx: mask {name} ({shown}), {plan.apply}: {_taken(records)}. State: {state_file}"
+
+
+def _taken(records: Sequence[StageRecord]) -> str:
+    numbers = next((record.numbers for record in records if record.stage == "mask"), None)
+    if numbers is None:
+        return "decided in each training step"
+    loss = numbers["loss_kept"]
+    kept = "" if loss is None else f", {loss:.1%} of the loss kept"
+    share = f"{numbers['masked']:,} of {numbers['targets']:,} targets masked"
+    return f"{share} ({numbers['masked_share']:.1%}){kept}"
+
+
+def write_state(path: Path, plan: Plan, records: Sequence[StageRecord]) -> None:
+    """Write plan, versions and records as JSON, whole or not at all."""
+    content = {
+        "host": "trl",
+        "plan": plan.dump(),
+        "versions": versions(),
+        "records": [dataclasses.asdict(record) for record in records],
+    }
+    write_json(path, content)

@@ -1,0 +1,271 @@
+"""`PpxSFTTrainer`: TRL's `SFTTrainer`, whose loss leaves out what the recipe's mask leaves out.
+
+Only labels are touched, never the loss. TRL's own preparation is asked twice for the training set:
+the first pass tokenises, then labels are masked, and the second pass truncates, packs and shuffles
+rows that are tokenised already. So every mode of TRL stays TRL's own code.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trl import SFTTrainer
+
+from ppx_ext import catalog as catalogs
+from ppx_ext import masking, pipeline, plan, tokens
+from ppx_ext.callbacks import SuiteCallback
+from ppx_ext.collator import COLUMN, MaskingCollator
+from ppx_ext.contracts import IGNORE, TokenScorer
+from ppx_ext.effects import Base, base_from_model
+from ppx_ext.examples import ROW
+from ppx_ext.hosts import trl_checks, trl_state, trl_text
+from ppx_ext.hosts.trl_base import load_model
+from ppx_ext.online import OnlineMasker
+
+_PROBED_ROWS = 8
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Run:
+    """What a run with a `ppx` block knows.
+
+    Attributes:
+        awaits: the data set that TRL will prepare next, as its name is no help: an evaluation set
+            may be called "train".
+    """
+
+    plan: plan.Plan
+    catalog: catalogs.Catalog
+    masked: pipeline.Masked | None
+    awaits: str = "train"
+    base: Base | None = None
+    masker: OnlineMasker | None = None
+
+    def next_set(self) -> str:
+        """Which set is prepared now; the first one is the training set, later ones evaluate."""
+        found, self.awaits = self.awaits, "eval" if self.awaits == "train" else self.awaits
+        return found
+
+
+class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
+    """A drop-in for `SFTTrainer`: the same arguments; ``args.ppx`` decides which tokens have a loss.
+
+    With ``args.ppx`` None (or with a plain `SFTConfig`) it is `SFTTrainer`. Evaluation sets stay
+    unmasked unless ``mask_eval`` is set, and those given to `evaluate` always do.
+
+    Args:
+        ppx_masked: a training set that `pipeline.mask_dataset` has masked already; then
+            ``train_dataset`` is taken from it.
+
+    Raises:
+        PlanError: the block is wrong, or a mode is asked for in which the mask cannot be right.
+        ValueError: no target is left to train on.
+    """
+
+    @functools.wraps(SFTTrainer.__init__)
+    def __init__(
+        self, *args: Any, ppx_masked: pipeline.Masked | None = None, **kwargs: Any
+    ) -> None:
+        call = inspect.signature(SFTTrainer.__init__).bind(self, *args, **kwargs).arguments
+        del call["self"]
+        block = getattr(call.get("args"), "ppx", None)
+        self._ppx: _Run | None = None
+        if block is None:
+            super().__init__(**call)
+            return
+        catalog = catalogs.load()
+        self._ppx = _Run(plan=plan.parse(block, catalog), catalog=catalog, masked=ppx_masked)
+        self._init_with_plan(call, self._ppx)
+
+    def _init_with_plan(self, call: dict[str, Any], run: _Run) -> None:
+        if run.masked is not None:
+            call["train_dataset"], run.awaits = run.masked.dataset, "nothing"
+        trl_checks.refuse(run.plan, call)
+        given = call["args"].model_init_kwargs
+        try:
+            if run.plan.mask:
+                self._find_base(call, run)
+            super().__init__(**call)
+        finally:
+            call["args"].model_init_kwargs = given
+        run.awaits, run.base = "nothing", None
+        if run.plan.mask:
+            self._check_masked(run, call.get("data_collator"))
+        if run.plan.eval:
+            self.add_callback(SuiteCallback(run.plan.eval, log=self.log, tokenizer=self._tokenizer))
+        self._tell(run)
+
+    def _find_base(self, call: dict[str, Any], run: _Run) -> None:
+        if run.plan.apply == "online":
+            trl_checks.refuse_rewritten_base(call["model"], call.get("peft_config"))
+        elif run.masked is None:
+            if isinstance(call["model"], str):
+                call["model"] = load_model(call)
+            trl_checks.refuse_rewritten_base(call["model"], call.get("peft_config"))
+            trl_checks.refuse_other_dtype(run.plan, call["model"])
+            run.base = base_from_model(call["model"])
+
+    def _prepare_dataset(
+        self,
+        dataset: Any,
+        processing_class: Any,
+        args: Any,
+        packing: bool,
+        formatting_func: Any,
+        dataset_name: str,
+    ) -> Any:
+        def prepare(dataset: Any, args: Any, packing: bool, formatting_func: Any) -> Any:
+            return super(PpxSFTTrainer, self)._prepare_dataset(
+                dataset, processing_class, args, packing, formatting_func, dataset_name
+            )
+
+        run = self._ppx
+        kind = run.next_set() if run and run.plan.mask else "nothing"
+        if run is None or kind == "nothing" or (kind == "eval" and not run.plan.mask_eval):
+            return prepare(dataset, args, packing, formatting_func)
+        assert run.plan.mask is not None
+        edit = trl_text.editor_of(run.plan.mask)
+        if edit and "input_ids" not in (dataset.column_names or ()):
+            dataset = trl_text.edit_rows(dataset, edit, text_field=args.dataset_text_field)
+            formatting_func = formatting_func and trl_text.edit_formatter(formatting_func, edit)
+        if run.plan.apply == "online":
+            return prepare(dataset, args, packing, formatting_func)
+        tokenized = prepare(dataset, _whole_rows(args, packing), False, formatting_func)
+        masked = self._mask(_cut(tokenized, args, packing), run, kind)
+        return prepare(masked, args, packing, None)
+
+    def _mask(self, dataset: Any, run: _Run, kind: str) -> Any:
+        assert run.base is not None
+        training = kind == "train"
+        masked = pipeline.mask_dataset(
+            dataset,
+            plan=run.plan if training else dataclasses.replace(run.plan, apply="baked"),
+            catalog=run.catalog,
+            base=run.base,
+            tokenizer=self._tokenizer,
+            store=run.plan.cache_dir or trl_state.default_store(),
+            state=None if training or run.masked is None else run.masked.state,
+            drop_rows=training,
+        )
+        if training:
+            run.masked = masked
+        return masked.dataset
+
+    def _check_masked(self, run: _Run, collator: Any) -> None:
+        trl_checks.refuse_sharding(run.plan, self.accelerator)
+        if not getattr(self.train_dataset, "__len__", lambda: 1)():
+            raise ValueError(
+                "no row of the training set has a target left: mask and truncation together leave "
+                "nothing to train on. Raise max_length, or mask less."
+            )
+        if run.plan.apply == "baked" and collator is not None:
+            rows = [
+                self.train_dataset[i] for i in range(min(_PROBED_ROWS, len(self.train_dataset)))
+            ]
+            trl_checks.refuse_deaf_collator(collator, rows)
+        if run.plan.apply == "collator":
+            missing = set(self._score_columns()) - set(self.train_dataset.column_names)
+            if missing:
+                raise ValueError(f"TRL's preparation lost the columns {missing}; use apply: baked")
+        if run.plan.apply == "online":
+            assert run.plan.mask is not None
+            run.masker = OnlineMasker(
+                run.plan.mask,
+                masking.fit(run.plan.mask, ()),
+                seed=run.plan.seed,
+                ends=tokens.end_of_turn_ids(self._tokenizer),
+            )
+
+    def _tell(self, run: _Run) -> None:
+        path = Path(self.args.output_dir) / trl_state.STATE_FILE
+        records = run.masked.records if run.masked else ()
+        self.accelerator.print(trl_state.banner(run.plan, records, state_file=path))
+        if self.is_world_process_zero():
+            trl_state.write_state(path, run.plan, records)
+
+    # apply: collator
+
+    def _score_columns(self) -> list[str]:
+        run = self._ppx
+        if run is None or run.plan.mask is None or run.plan.apply != "collator":
+            return []
+        needs = run.plan.mask.component.needs(run.plan.mask.settings)
+        return [ROW, *(COLUMN + need.score for need in needs)]
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        extra = [name for name in self._score_columns() if name not in self._signature_columns]
+        self._signature_columns = [*self._signature_columns, *extra]
+
+    def get_train_dataloader(self) -> Any:
+        """TRL's data loader; with ``apply: collator`` its batches are masked as they are made."""
+        if not self._score_columns():
+            return super().get_train_dataloader()
+        plain = self.data_collator  # evaluation goes on with it
+        self.data_collator = self._masking_collator(plain)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = plain
+
+    def _masking_collator(self, inner: Any) -> MaskingCollator:
+        run = self._ppx
+        assert run and run.plan.mask and run.masked
+        needs = run.plan.mask.component.needs(run.plan.mask.settings)
+        exact = [
+            need.score
+            for need in needs
+            if run.catalog.get("scorer", need.scorer, TokenScorer).exact
+        ]
+        return MaskingCollator(
+            inner,
+            stage=run.plan.mask,
+            state=run.masked.state,
+            seed=run.plan.seed,
+            ends=tokens.end_of_turn_ids(self._tokenizer),
+            exact=exact,
+        )
+
+    # apply: online
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """TRL's batches of one step, masked before their targets are counted for the loss."""
+        run = self._ppx
+        if run is not None and run.masker is not None:
+            epoch_iterator = self._masked_batches(epoch_iterator, run.masker)
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def _masked_batches(self, batches: Iterable[Any], masker: OnlineMasker) -> Iterator[Any]:
+        for batch in batches:
+            before = int((batch["labels"][..., 1:] != IGNORE).sum())
+            masker.mask_batch(self.model, batch)
+            after = int((batch["labels"][..., 1:] != IGNORE).sum())
+            if before:
+                self._metrics["train"]["ppx/kept_targets"].append(after / before)
+            yield batch
+
+
+def _whole_rows(args: Any, packing: bool) -> Any:
+    """Arguments of the first pass: rows are tokenised, and cut only where nothing after the cut
+    could take part in a score or in a later fragment.
+    """
+    first = copy.copy(args)
+    first.shuffle_dataset = False
+    first.use_liger_kernel = False
+    if packing or args.truncation_mode == "keep_end":
+        first.max_length = None
+    return first
+
+
+def _cut(dataset: Any, args: Any, packing: bool) -> Any:
+    """Rows as `bfd` will cut them, so that no token is scored that is never trained on."""
+    if not packing or args.packing_strategy != "bfd" or args.max_length is None:
+        return dataset
+    kept = slice(args.max_length)
+    return dataset.map(lambda row: {name: row[name][kept] for name in ("input_ids", "labels")})
