@@ -1,10 +1,11 @@
-"""A tokenised data set -> examples, a shard of rows at a time, and the hash of what they hold."""
+"""A tokenised data set -> examples, a chunk of rows at a time, and the hash of what they hold."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,83 @@ from ppx_ext.contracts import IGNORE, Example
 from ppx_ext.tokens import from_labels
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pyarrow as pa
     from datasets import Dataset
 
-    from ppx_ext.contracts import Ints
+    from ppx_ext.contracts import Bools, Ints
 
 ROW = "ppx_row"
 """Column with the row's position in the user's data; without it, rows are counted from 0."""
 
 NEEDED = ("input_ids", "labels")
-HASH_ROWS = 4096
+CHUNK_ROWS = 4096
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Some rows in flat arrays.
+
+    Args:
+        ids: int32, of all rows, one after the other.
+        labels: as the host made them, the same length as ``ids``.
+        lengths_N: tokens of each row.
+        rows_N: position of each row in the user's data.
+        columns: other columns, one entry for each row.
+    """
+
+    ids: Ints
+    labels: npt.NDArray[np.integer[Any]]
+    lengths_N: npt.NDArray[np.int64]
+    rows_N: npt.NDArray[np.int64]
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.lengths_N)
+
+    @functools.cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(self.lengths_N)])
+
+    @functools.cached_property
+    def target(self) -> Bools:
+        """True at targets, of all rows, one after the other (token 0 of a row never is one)."""
+        target: Bools = self.labels != IGNORE
+        target[self._starts[:-1][self.lengths_N > 0]] = False
+        return target
+
+    @functools.cached_property
+    def targets_N(self) -> npt.NDArray[np.int64]:
+        """Number of targets of each row."""
+        total = np.concatenate([[0], np.cumsum(self.target)])
+        return np.diff(total[self._starts])
+
+    def examples(self, ends: frozenset[int]) -> Iterator[Example]:
+        """The rows, one by one; ``ends`` are the ids that end a turn."""
+        for at, row in enumerate(self.rows_N.tolist()):
+            part = slice(self._starts[at], self._starts[at + 1])
+            columns = {name: values[at] for name, values in self.columns.items()}
+            yield from_labels(row, self.ids[part], self.labels[part], ends, columns)
+
+    def row_of(self, token: int) -> tuple[int, int]:
+        """The user's row, and the place in it, of the flat position ``token``."""
+        at = int(np.searchsorted(self._starts, token, side="right")) - 1
+        return int(self.rows_N[at]), int(token - self._starts[at])
+
+    def digest(self) -> str:
+        """Hash of ids, targets and positions of these rows."""
+        return hashlib.blake2b(b"".join(self._bytes()[:3]), digest_size=DIGEST_BYTES).hexdigest()
+
+    def _bytes(self) -> tuple[bytes, ...]:
+        # Each part is a plain concatenation over rows, so that a hash hangs on no chunk's borders.
+        places = np.stack([self.rows_N, self.lengths_N], axis=1).astype("<i8")
+        others = (
+            json.dumps([values[at] for values in self.columns.values()], default=str)
+            for at in range(len(self) if self.columns else 0)
+        )
+        ids = self.ids.astype("<i4", copy=False)
+        return places.tobytes(), ids.tobytes(), self.target.tobytes(), "\n".join(others).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +102,9 @@ class Examples:
         dataset: with the columns ``input_ids`` and ``labels`` (and, where it has one, `ROW`).
         ends: ids that end a turn (`tokens.end_of_turn_ids`).
         columns: other columns that are put into ``Example.columns``.
+
+    Raises:
+        ValueError: a column is missing; those that are there are listed.
     """
 
     dataset: Dataset
@@ -41,11 +112,7 @@ class Examples:
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the columns are there.
-
-        Raises:
-            ValueError: one is missing; the columns are listed.
-        """
+        """Check that the columns are there."""
         names = self.dataset.column_names
         missing = [name for name in (*NEEDED, *self.columns) if name not in names]
         if missing:
@@ -58,91 +125,74 @@ class Examples:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Example]:
-        for start in range(0, len(self), HASH_ROWS):
-            yield from self.between(start, start + HASH_ROWS)
+        for start in range(0, len(self), CHUNK_ROWS):
+            yield from self.chunk(start, start + CHUNK_ROWS).examples(self.ends)
 
-    def between(self, start: int, stop: int) -> list[Example]:
-        """Rows ``start`` to ``stop`` (or the end).
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Rows ``start`` to ``stop`` (or to the end).
 
         Raises:
             ValueError: ids and labels differ in length or in place; the row is named.
         """
-        table = self._table(start, stop)
-        ids, labels = (_rows(table, name, start) for name in NEEDED)
-        others = {name: table.column(name).to_pylist() for name in self.columns}
-        positions = _positions(table, start)
-        found = []
-        for at, (ids_T, labels_T, row) in enumerate(zip(ids, labels, positions, strict=True)):
-            columns = {name: values[at] for name, values in others.items()}
-            example = from_labels(row, ids_T, labels_T, self.ends, columns)
-            _check_labels(example, labels_T)
-            found.append(example)
-        return found
+        table = self._view[start : min(stop, len(self))]
+        ids, lengths_N = _flat(table, "input_ids", start)
+        labels, label_lengths_N = _flat(table, "labels", start)
+        rows = table.column(ROW).to_numpy() if ROW in table.column_names else None
+        chunk = Chunk(
+            ids=ids.astype(np.int32, copy=False),
+            labels=labels,
+            lengths_N=lengths_N,
+            rows_N=np.arange(start, start + len(lengths_N)) if rows is None else rows,
+            columns={name: table.column(name).to_pylist() for name in self.columns},
+        )
+        _check(chunk, label_lengths_N)
+        return chunk
 
     def fingerprint(self) -> str:
         """Hash of ids, targets, positions and ``columns`` of all rows, in their order."""
-        parts = [hashlib.blake2b(digest_size=16) for _ in range(4)]
-        for start in range(0, len(self), HASH_ROWS):
-            for part, chunk in zip(
-                parts, _bytes(self.between(start, start + HASH_ROWS)), strict=True
-            ):
-                part.update(chunk)
-        return hashlib.blake2b(
-            b"".join(part.digest() for part in parts), digest_size=16
-        ).hexdigest()
+        parts = [hashlib.blake2b(digest_size=DIGEST_BYTES) for _ in range(4)]
+        for start in range(0, len(self), CHUNK_ROWS):
+            pieces = self.chunk(start, start + CHUNK_ROWS)._bytes()
+            for part, piece in zip(parts, pieces, strict=True):
+                part.update(piece)
+        whole = b"".join(part.digest() for part in parts)
+        return hashlib.blake2b(whole, digest_size=DIGEST_BYTES).hexdigest()
 
-    def _table(self, start: int, stop: int) -> pa.Table:
+    @functools.cached_property
+    def _view(self) -> Dataset:
         wanted = [name for name in (*NEEDED, ROW, *self.columns) if name in self.dataset.features]
-        view = self.dataset.select_columns(wanted).with_format("arrow")
-        return view[start : min(stop, len(self))]
+        return self.dataset.select_columns(list(dict.fromkeys(wanted))).with_format("arrow")
 
 
-def shard_hash(examples: Sequence[Example]) -> str:
-    """Hash of ids and targets of some rows, which a shard of scores carries."""
-    return hashlib.blake2b(b"".join(_bytes(examples)[:3]), digest_size=16).hexdigest()
-
-
-def _bytes(examples: Sequence[Example]) -> tuple[bytes, bytes, bytes, bytes]:
-    # Each part is a plain concatenation over rows, so that the hash hangs on no chunk borders.
-    places = [(example.row, len(example.ids_T)) for example in examples]
-    others = "".join(_json(example.columns) for example in examples if example.columns)
-    return (
-        np.asarray(places, dtype="<i8").tobytes(),
-        b"".join(example.ids_T.astype("<i4").tobytes() for example in examples),
-        b"".join(example.target_T.tobytes() for example in examples),
-        others.encode(),
-    )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str) + "\n"
-
-
-def _rows(table: pa.Table, name: str, start: int) -> list[Ints]:
-    """The list column ``name`` as one flat view for each row."""
+def _flat(table: pa.Table, name: str, start: int) -> tuple[Any, npt.NDArray[np.int64]]:
+    """All values of the list column ``name``, and the length of each row."""
     import pyarrow as pa
 
     column = table.column(name)
-    array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     flat = array.flatten()
     if array.null_count or flat.null_count:
-        raise ValueError(f"column {name!r} holds an empty (null) value near row {start}")
-    ends = np.cumsum(array.value_lengths().to_numpy(zero_copy_only=False))
-    return np.split(flat.to_numpy(zero_copy_only=False), ends[:-1]) if len(ends) else []
+        rows = f"{start} to {start + table.num_rows}"
+        raise ValueError(f"column {name!r} holds an empty (null) value in one of the rows {rows}")
+    lengths_N = array.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    return flat.to_numpy(zero_copy_only=False), lengths_N
 
 
-def _positions(table: pa.Table, start: int) -> list[int]:
-    if ROW in table.column_names:
-        return list(table.column(ROW).to_pylist())
-    return list(range(start, start + table.num_rows))
-
-
-def _check_labels(example: Example, labels_T: Ints) -> None:
-    wrong_T = (labels_T != IGNORE) & (labels_T != example.ids_T)
-    if wrong_T.any():
-        at = int(np.argmax(wrong_T))
+def _check(chunk: Chunk, label_lengths_N: npt.NDArray[np.int64]) -> None:
+    uneven_N = chunk.lengths_N != label_lengths_N
+    if uneven_N.any():
+        at = int(np.argmax(uneven_N))
         raise ValueError(
-            f"row {example.row}: the label at token {at} is {labels_T[at]}, but the id there is "
-            f"{example.ids_T[at]}. Labels must repeat the ids where there is loss and be {IGNORE} "
+            f"row {chunk.rows_N[at]}: {chunk.lengths_N[at]} input_ids but {label_lengths_N[at]} "
+            f"labels; a tokenised data set needs one label for each id ({IGNORE} where there is "
+            "no loss)"
+        )
+    wrong = (chunk.labels != IGNORE) & (chunk.labels != chunk.ids)
+    if wrong.any():
+        token = int(np.argmax(wrong))
+        row, place = chunk.row_of(token)
+        raise ValueError(
+            f"row {row}: the label at token {place} is {chunk.labels[token]}, but the id there is "
+            f"{chunk.ids[token]}. Labels must repeat the ids where there is loss and be {IGNORE} "
             "elsewhere; they are not shifted by one (the trainer does that)."
         )

@@ -6,19 +6,21 @@ A newcomer reads this module first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppx_ext import masking, store, tokens
+from ppx_ext import masking, tokens
 from ppx_ext.catalog import Catalog
-from ppx_ext.contracts import Mask, Need, Numbers, Scored, StageRecord, TokenScorer
-from ppx_ext.effects import Base, lend
-from ppx_ext.examples import Examples
+from ppx_ext.contracts import Mask, Numbers, Scored, StageRecord
+from ppx_ext.effects import Base
+from ppx_ext.examples import ROW, Examples
 from ppx_ext.plan import Plan, Stage
+from ppx_ext.scored import ScoredRows, score_rows, version_of
+from ppx_ext.store import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,11 +41,14 @@ class Masked:
             without a target; only ``labels`` differ.
         records: one for each stage that ran.
         state: the mask's fitted state.
+        scores: the scores that were read, aligned with the rows that came in; None where there
+            were none.
     """
 
     dataset: Dataset
     records: tuple[StageRecord, ...]
     state: Numbers
+    scores: ScoredRows | None = None
 
 
 def mask_dataset(
@@ -63,8 +68,9 @@ def mask_dataset(
     another threshold reads them, and a call that was killed goes on at its last finished shard.
     Processes that call this at once share the work.
 
-    With ``apply: baked`` the labels are rewritten; with ``collator`` they stay and the stored
-    scores join as ``binary`` columns ``ppx_<score>``; with ``online`` nothing happens here.
+    With ``apply: baked`` the labels are rewritten; with ``collator`` they stay, and the stored
+    scores join as ``binary`` columns ``ppx_<score>`` beside the row's number; with ``online``
+    nothing happens here.
 
     Args:
         dataset: the tokenised rows; a column ``ppx_row`` may hold their places in the user's data.
@@ -80,107 +86,133 @@ def mask_dataset(
 
     Raises:
         ValueError: wrong columns or labels, a score that is no number, or no target is kept.
+        OSError: the scores cannot be written.
     """
+    _check_offered(plan)
     stage = plan.mask
     if stage is None or plan.apply == "online":
         return Masked(dataset=dataset, records=(), state={})
     examples = Examples(dataset=dataset, ends=tokens.end_of_turn_ids(tokenizer))
-    scores = {
-        need.score: _scores(need, examples, plan=plan, catalog=catalog, base=base, root=store)
-        for need in stage.component.needs(stage.settings)
-    }
-    scored = _ScoredRows(examples=examples, scores=scores)
-    fitted = masking.fit(stage, scored) if state is None else state
-    keep = [masking.keep_targets(stage, fitted, row, seed=plan.seed) for row in scored]
-    _check_any_kept(keep, stage)
-    if plan.apply == "baked":
-        masked = _with_labels(dataset, examples, keep)
-    else:
-        masked = _with_scores(dataset, scores)
-    if drop_rows and not all(keep_R.any() for keep_R in keep):
-        masked = masked.select([at for at, keep_R in enumerate(keep) if keep_R.any()])
-    record = StageRecord(
-        stage="mask", component=stage.component.name, fingerprint="", settings=stage.dump(), numbers={}
-    )
-    return Masked(dataset=masked, records=(record,), state=fitted)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ScoredRows:
-    """Rows with their scores; may be walked over again and again."""
-
-    examples: Examples
-    scores: Mapping[str, store.Stored]
-
-    def __iter__(self) -> Iterator[Scored]:
-        names = list(self.scores)
-        for example, *values in zip(self.examples, *self.scores.values(), strict=True):
-            yield Scored(example=example, scores=dict(zip(names, values, strict=True)))
-
-
-def _scores(
-    need: Need, examples: Examples, *, plan: Plan, catalog: Catalog, base: Base, root: Path
-) -> store.Stored:
-    scorer = catalog.get("scorer", need.scorer, TokenScorer)
-    settings = scorer.settings.model_validate(need.settings)
-    tools = lend(base, scoring=plan.scoring, trust_remote_code=plan.trust_remote_code)
-    ref = scorer.model(settings)
-    key = store.Key(
-        name=need.score,
-        exact=scorer.exact,
-        fields={
-            "data": examples.fingerprint(),
-            "scorer": scorer.name,
-            "settings": settings.model_dump(mode="json"),
-            "model": None if ref is None else base.fingerprint(),
-            "dtype": plan.scoring.dtype,
-        },
-    )
-    return store.fill(
-        root,
-        key,
+    scored = score_rows(
+        stage.component.needs(stage.settings),
         examples,
-        lambda rows: scorer.score(settings, rows, tools),
-        shard_rows=plan.shard_rows,
+        plan=plan,
+        catalog=catalog,
+        base=base,
+        tokenizer=tokenizer,
+        root=store,
     )
-
-
-def _check_any_kept(keep: list[Bools], stage: Stage[Mask]) -> None:
-    if not any(keep_R.any() for keep_R in keep):
+    fitted = masking.fit(stage, scored) if state is None else state
+    keep, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
+    left = [at for at, keep_R in enumerate(keep) if keep_R.any()]
+    if not left:
         raise ValueError(
-            f"mask {stage.component.name!r} keeps no target of any row: there would be nothing to "
-            f"train on. Its settings: {stage.dump()}"
+            f"mask {stage.component.name!r} keeps no target of any of the {len(keep)} rows: there "
+            f"would be nothing to train on. Its settings: {stage.dump()}"
         )
-
-
-def _with_labels(dataset: Dataset, examples: Examples, keep: list[Bools]) -> Dataset:
-    def rewrite(table: pa.Table, indices: list[int]) -> pa.Table:
-        import pyarrow as pa
-
-        rows = examples.between(indices[0], indices[-1] + 1)
-        labels = [
-            masking.masked_labels(tokens.labels_of(example), example, keep[at])
-            for example, at in zip(rows, indices, strict=True)
-        ]
-        at = table.column_names.index("labels")
-        kind = table.schema.field("labels").type
-        offsets = np.cumsum([0, *map(len, labels)])
-        column = pa.LargeListArray.from_arrays(offsets, np.concatenate(labels)).cast(kind)
-        return table.set_column(at, table.schema.field("labels"), column)
-
-    mapped = dataset.with_format("arrow").map(
-        rewrite, batched=True, with_indices=True, load_from_cache_file=False
+    record = StageRecord(
+        stage="mask",
+        component=stage.component.name,
+        fingerprint=_fingerprint(stage, fitted, scored, plan=plan, catalog=catalog),
+        settings={**stage.dump(), "apply": plan.apply},
+        numbers={**numbers, "rows": len(keep), "rows_without_targets": len(keep) - len(left)},
     )
-    return mapped.with_format(**_format(dataset))
+    masked = _applied(dataset, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
+    if drop_rows and len(left) < len(keep):
+        log.info("%d rows have no target left and are dropped", len(keep) - len(left))
+        masked = masked.select(left, new_fingerprint=fingerprint([record.fingerprint, "left"]))
+    catalog.stage_finished(record)
+    return Masked(dataset=masked, records=(record,), state=fitted, scores=scored)
 
 
-def _with_scores(dataset: Dataset, scores: Mapping[str, store.Stored]) -> Dataset:
+def _check_offered(plan: Plan) -> None:
+    for name in ("build", "choose"):
+        stage = getattr(plan, name)
+        if stage is not None:
+            raise ValueError(
+                f"ppx.{name}: {stage.component.name!r} is installed, but this version of ppx-ext "
+                f"does not run the stage {name!r} yet; take it out of the block"
+            )
+
+
+def _decide(
+    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, seed: int, tokenizer: Tokenizer
+) -> tuple[list[Bools], Numbers]:
+    """Which targets each row keeps, bool (R,), and what the record tells of them."""
+    from ppx_ext.statistics import tally
+
+    keep: list[Bools] = []
+
+    def decided() -> Iterator[tuple[Scored, Bools]]:
+        for row in scored:
+            keep.append(masking.keep_targets(stage, state, row, seed=seed))
+            yield row, keep[-1]
+
+    return keep, tally(decided(), tokenizer=tokenizer, state=state)
+
+
+def _fingerprint(
+    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, plan: Plan, catalog: Catalog
+) -> str:
+    return fingerprint(
+        {
+            "scores": scored.fingerprints(),
+            "data": scored.examples.fingerprint(),
+            "mask": stage.dump(),
+            "state": state,
+            "seed": plan.seed,
+            "apply": plan.apply,
+            "version": version_of(catalog, "mask", stage.component.name),
+        }
+    )
+
+
+def _applied(
+    dataset: Dataset, scored: ScoredRows, keep: list[Bools], *, apply: str, fingerprint: str
+) -> Dataset:
+    if apply == "baked":
+        return _with_labels(dataset, scored.examples, keep, fingerprint)
     from datasets import concatenate_datasets
 
-    columns = [stored.dataset(f"ppx_{name}") for name, stored in scores.items()]
+    columns = [stored.dataset(f"ppx_{name}") for name, stored in scored.stored.items()]
+    if ROW not in dataset.column_names:
+        dataset = dataset.add_column(ROW, np.arange(len(dataset)))
     return concatenate_datasets([dataset, *columns], axis=1)
 
 
-def _format(dataset: Dataset) -> dict[str, Any]:
-    found = dataset.format
-    return {"type": found["type"], **found["format_kwargs"]}
+def _with_labels(
+    dataset: Dataset, examples: Examples, keep: list[Bools], fingerprint: str
+) -> Dataset:
+    def rewrite(table: pa.Table, indices: list[int]) -> pa.Table:
+        first, last = indices[0], indices[-1] + 1
+        chunk = examples.chunk(first, last)
+        labels = _masked_labels(chunk.examples(examples.ends), keep[first:last], chunk.labels)
+        field = table.schema.field("labels")
+        at = table.column_names.index("labels")
+        return table.set_column(at, field, _list_column(labels, chunk.lengths_N, field.type))
+
+    mapped = dataset.with_format("arrow").map(
+        rewrite,
+        batched=True,
+        with_indices=True,
+        load_from_cache_file=False,
+        new_fingerprint=fingerprint,
+    )
+    return mapped.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
+
+
+def _masked_labels(examples: Iterable[Any], keep: list[Bools], labels: Any) -> Any:
+    """The rows' own labels, one row after the other, with -100 where the mask took the loss."""
+    start, parts = 0, []
+    for example, keep_R in zip(examples, keep, strict=True):
+        stop = start + len(example.ids_T)
+        parts.append(masking.masked_labels(labels[start:stop], example, keep_R))
+        start = stop
+    return np.concatenate(parts)
+
+
+def _list_column(values: Any, lengths_N: Any, kind: Any) -> pa.Array:
+    import pyarrow as pa
+
+    starts = np.concatenate([[0], np.cumsum(lengths_N)])
+    return pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values)).cast(kind)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppx_ext.contracts import Example
-from ppx_ext.examples import Examples, shard_hash
+from ppx_ext.examples import Chunk, Examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,10 +32,17 @@ if TYPE_CHECKING:
     Score = Callable[[Sequence[Example]], Sequence[Floats]]
 
 CODEC = 1
-POLL_SECONDS = 0.2
-WAIT_NOTE_SECONDS = 30.0
+"""Changes with the layout of a shard, so that an old one is never misread."""
+
+WAIT_SECONDS = 30.0
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 log = logging.getLogger(__name__)
+
+
+def fingerprint(fields: Any) -> str:
+    """Hash (128 bit, hex) of plain JSON values; the order of keys plays no part."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,9 @@ class Key:
         name: the score's name.
         exact: float64 is kept as given; else float16.
         fields: plain JSON values (data, scorer, settings, model, dtype).
+
+    Raises:
+        ValueError: the name cannot be that of a folder and a column.
     """
 
     name: str
@@ -53,31 +63,25 @@ class Key:
     fields: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Check the name, which becomes a folder and a column.
-
-        Raises:
-            ValueError: it holds anything but letters, digits and underscores.
-        """
+        """Check the name."""
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 f"score name {self.name!r}: only letters, digits and underscores may be used"
             )
 
+    def words(self) -> dict[str, Any]:
+        """All that the fingerprint is made of."""
+        return {"score": self.name, "exact": self.exact, "codec": CODEC, **self.fields}
+
     @property
     def fingerprint(self) -> str:
-        """Hash of the codec, ``exact`` and all fields."""
-        return fingerprint({"codec": CODEC, "exact": self.exact, **self.fields})
+        """Hash of all that the score depends on."""
+        return fingerprint(self.words())
 
     @property
     def folder(self) -> str:
         """Name of the score's folder."""
         return f"{self.name}-{self.fingerprint}"
-
-
-def fingerprint(fields: Any) -> str:
-    """Hash (128 bit, hex) of plain JSON values; the order of keys plays no part."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def quantize(scores_R: Floats, *, exact: bool = False) -> Floats:
@@ -118,30 +122,33 @@ class Stored:
     Attributes:
         folder: where its shards lie.
         key: what it is.
-        examples: the rows it speaks of.
+        rows: rows of the data set.
         shard_rows: rows in each shard but the last.
     """
 
     folder: Path
     key: Key
-    examples: Examples
+    rows: int
     shard_rows: int
 
     def __iter__(self) -> Iterator[Floats]:
-        for shard in range(_shards(self.examples, self.shard_rows)):
-            for stored in self.column(shard).to_pylist():
+        for path in self.shards():
+            for stored in _open(path).column(self.key.name).to_pylist():
                 yield decode(stored, exact=self.key.exact)
 
-    def column(self, shard: int) -> pa.ChunkedArray:
-        """The bytes of one shard's rows, memory-mapped."""
-        return _open(_path(self.folder, shard)).column(self.key.name)
+    def shards(self) -> list[Path]:
+        """The files, in the order of rows."""
+        count = -(-self.rows // self.shard_rows)
+        return [self.folder / f"{shard:05d}.arrow" for shard in range(count)]
 
     def dataset(self, column: str) -> Dataset:
-        """The stored bytes as a memory-mapped data set of one ``binary`` column."""
+        """The stored bytes as a memory-mapped data set of one ``binary`` column.
+
+        To be joined with ``datasets.concatenate_datasets([rows, scores], axis=1)``.
+        """
         from datasets import Dataset, concatenate_datasets
 
-        shards = range(_shards(self.examples, self.shard_rows))
-        parts = [Dataset.from_file(str(_path(self.folder, shard))) for shard in shards]
+        parts = [Dataset.from_file(str(path)) for path in self.shards()]
         return concatenate_datasets(parts).rename_column(self.key.name, column)
 
 
@@ -152,16 +159,16 @@ def fill(
     score: Score,
     *,
     shard_rows: int,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Callable[[int], object] = lambda rows: None,
 ) -> Stored:
     """Have every row scored and stored; rows that are stored already are not scored again.
 
     Any number of processes may call this at once with the same arguments: each takes the shards
     that no other works on, and all return when the last one is there. A process that dies gives
-    its shard free.
+    its shard free (the lock is the operating system's).
 
     Args:
-        root: folder of all scores.
+        root: folder of all scores, on a file system with locks.
         key: what the scores depend on.
         examples: the rows.
         score: gives ``float (R,)`` for each example that it is handed.
@@ -171,55 +178,49 @@ def fill(
     Raises:
         ValueError: a score is NaN or infinite or of a wrong shape (the row is named), or a stored
             shard belongs to other rows. Finished shards stay.
-        OSError: the shard cannot be written (disk full); it is named.
+        OSError: a shard cannot be written (disk full); it is named.
     """
     folder = root / key.folder
     folder.mkdir(parents=True, exist_ok=True)
     rows = _settle_key(folder, key, shard_rows)
-    stored = Stored(folder=folder, key=key, examples=examples, shard_rows=rows)
-    missing = set(range(_shards(examples, rows)))
+    stored = Stored(folder=folder, key=key, rows=len(examples), shard_rows=rows)
+    missing = dict(enumerate(stored.shards()))
     wait = False
     while missing:
-        before = len(missing)
-        for shard in sorted(missing):
-            if _finish(stored, shard, score, wait=wait):
-                missing.discard(shard)
+        done: list[int] = []
+        for shard, path in missing.items():
+            if _finish(path, shard * rows, stored, examples, score, wait=wait and not done):
+                done.append(shard)
                 advance(min(rows, len(examples) - shard * rows))
-                wait = False
-        wait = len(missing) == before
+        for shard in done:
+            del missing[shard]
+        wait = not done
     return stored
 
 
-def _finish(stored: Stored, shard: int, score: Score, *, wait: bool) -> bool:
-    """Make sure of one shard; False where another process is at work on it."""
+def _finish(
+    path: Path, start: int, stored: Stored, examples: Examples, score: Score, *, wait: bool
+) -> bool:
+    """See to it that one shard is there; False where another process is at work on it."""
     from filelock import FileLock, Timeout
 
-    start = shard * stored.shard_rows
-    examples = stored.examples.between(start, start + stored.shard_rows)
-    path = _path(stored.folder, shard)
-    if _is_good(path, stored.key, examples):
+    chunk = examples.chunk(start, start + stored.shard_rows)
+    if _is_good(path, stored.key, chunk):
         return True
     lock = FileLock(path.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=WAIT_NOTE_SECONDS if wait else 0, poll_interval=POLL_SECONDS)
+        lock.acquire(timeout=WAIT_SECONDS if wait else 0)
     except Timeout:
         if wait:
-            log.info("waiting for another process to score rows %d and on", start)
+            log.info("another process scores the rows from %d on; waiting for it", start)
         return False
     try:
-        if not _is_good(path, stored.key, examples):
-            _write(path, stored.key, examples, _encoded(score(examples), examples, stored.key))
+        if not _is_good(path, stored.key, chunk):
+            rows = list(chunk.examples(examples.ends))
+            _write(path, stored.key, chunk, encode_rows(score(rows), rows, stored.key))
     finally:
         lock.release()
     return True
-
-
-def _shards(examples: Examples, shard_rows: int) -> int:
-    return -(-len(examples) // shard_rows)
-
-
-def _path(folder: Path, shard: int) -> Path:
-    return folder / f"{shard:05d}.arrow"
 
 
 def _settle_key(folder: Path, key: Key, shard_rows: int) -> int:
@@ -229,23 +230,27 @@ def _settle_key(folder: Path, key: Key, shard_rows: int) -> int:
     path = folder / "key.json"
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            words = {"score": key.name, "exact": key.exact, "codec": CODEC, **key.fields}
-            text = json.dumps({**words, "shard_rows": shard_rows}, indent=1, sort_keys=True)
-            write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
+            write_json(path, {**key.words(), "shard_rows": shard_rows})
         return int(json.loads(path.read_text())["shard_rows"])
 
 
-def _encoded(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> list[bytes]:
+def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> list[bytes]:
+    """The bytes of each row, checked.
+
+    Raises:
+        ValueError: a row is missing, of another length, not finite or beyond float16; it is named.
+    """
     if len(values) != len(examples):
         raise ValueError(
             f"the scorer of {key.name!r} returned {len(values)} results for {len(examples)} rows"
         )
     return [
-        _checked(scores_R, example, key) for scores_R, example in zip(values, examples, strict=True)
+        _encode_row(scores_R, example, key)
+        for scores_R, example in zip(values, examples, strict=True)
     ]
 
 
-def _checked(scores_R: Floats, example: Example, key: Key) -> bytes:
+def _encode_row(scores_R: Floats, example: Example, key: Key) -> bytes:
     targets = int(example.target_T.sum())
     if np.shape(scores_R) != (targets,):
         raise ValueError(
@@ -263,10 +268,10 @@ def _checked(scores_R: Floats, example: Example, key: Key) -> bytes:
     try:
         return encode(scores_R, exact=key.exact)
     except ValueError as error:
-        raise ValueError(f"row {example.row}: {error}") from error
+        raise ValueError(f"row {example.row}, score {key.name!r}: {error}") from error
 
 
-def _write(path: Path, key: Key, examples: Sequence[Example], values: Sequence[bytes]) -> None:
+def _write(path: Path, key: Key, chunk: Chunk, values: Sequence[bytes]) -> None:
     import pyarrow as pa
 
     metadata = {
@@ -275,8 +280,8 @@ def _write(path: Path, key: Key, examples: Sequence[Example], values: Sequence[b
         "ppx_fingerprint": key.fingerprint,
         "ppx_model": str(key.fields.get("model")),
         "ppx_dtype": "float64" if key.exact else "float16",
-        "ppx_rows": shard_hash(examples),
-        "ppx_first_row": str(examples[0].row),
+        "ppx_rows": chunk.digest(),
+        "ppx_shape": f"({len(chunk)}, targets of the row)",
     }
     schema = pa.schema([pa.field(key.name, pa.binary())], metadata=metadata)
     table = pa.table([pa.array(values, type=pa.binary())], schema=schema)
@@ -286,6 +291,12 @@ def _write(path: Path, key: Key, examples: Sequence[Example], values: Sequence[b
             writer.write_table(table)
 
     write_atomic(path, write)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain JSON values, keys sorted, whole or not at all."""
+    text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def write_atomic(path: Path, write: Callable[[Any], object]) -> None:
@@ -305,8 +316,8 @@ def write_atomic(path: Path, write: Callable[[Any], object]) -> None:
         temporary.unlink(missing_ok=True)
         raise OSError(
             error.errno,
-            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: "
-            "make room, then run the same command again",
+            f"{path} cannot be written: {error.strerror or error}. What was finished is kept; "
+            "make room and run the same command again",
         ) from error
 
 
@@ -317,26 +328,33 @@ def _open(path: Path) -> pa.Table:
         return pa.ipc.open_stream(source).read_all()
 
 
-def _is_good(path: Path, key: Key, examples: Sequence[Example]) -> bool:
-    """Whether the shard is there, readable and of these very rows."""
+def _is_good(path: Path, key: Key, chunk: Chunk) -> bool:
+    """Whether the shard is there, whole, and of these very rows.
+
+    Raises:
+        ValueError: it is whole, but belongs to other rows.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if not path.exists():
         return False
     try:
         table = _open(path)
-        rows = table.num_rows
-        metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
-        lengths = table.column(key.name).combine_chunks().cast(pa.binary())
-        sizes = [len(value) for value in lengths.to_pylist()]
-    except (pa.ArrowException, OSError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        metadata = table.schema.metadata or {}
+        found = {name.decode(): value.decode() for name, value in metadata.items()}
+        sizes = pc.binary_length(table.column(key.name)).to_numpy()
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         log.warning("%s cannot be read (%s): its rows are scored again", path, error)
         return False
-    width = 8 if key.exact else 2
-    wanted = [width * int(example.target_T.sum()) for example in examples]
-    mended = "Remove that file to have its rows scored again."
-    if metadata.get("ppx_rows") != shard_hash(examples) or rows != len(examples):
-        raise ValueError(f"{path} holds the scores of other rows than these. {mended}")
-    if sizes != wanted or metadata.get("ppx_fingerprint") != key.fingerprint:
-        raise ValueError(f"{path} does not fit its rows (number of scores). {mended}")
+    wanted = chunk.targets_N * (8 if key.exact else 2)
+    if (
+        found.get("ppx_fingerprint") != key.fingerprint
+        or found.get("ppx_rows") != chunk.digest()
+        or not np.array_equal(sizes, wanted)
+    ):
+        raise ValueError(
+            f"{path} holds the scores of other rows than the {len(chunk)} from row "
+            f"{chunk.rows_N[0]} on (was a file moved here?). Remove it to have them scored again."
+        )
     return True

@@ -8,41 +8,31 @@ predicted from, so it is never a target.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ppx_ext.chats import Skip, Text, render_row, tail_of_turn
 from ppx_ext.contracts import IGNORE, Example, Row
 
 if TYPE_CHECKING:
-    from ppx_ext.contracts import Bools, Ints
+    import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+    from ppx_ext.contracts import Bools, Ints
+
+__all__ = ["Skip", "end_of_turn_ids", "from_labels", "labels_of", "tokenize"]
+
 BATCH_ROWS = 512
-_MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skip:
-    """A row that cannot be trained on: which, why (a short name), and what was seen there."""
-
-    row: int
-    reason: Literal[
-        "no response",
-        "empty response",
-        "response truncated away",
-        "template cannot mark the response",
-        "unreadable row",
-        "no target",
-    ]
-    detail: str
 
 
 def from_labels(
-    row: int, ids: Sequence[int], labels: Sequence[int], ends: frozenset[int], columns: Row
+    row: int,
+    ids: Sequence[int] | Ints,
+    labels: Sequence[int] | npt.NDArray[np.integer[Any]],
+    ends: frozenset[int],
+    columns: Row,
 ) -> Example:
     """An example from what a host tokenised itself: ids and labels, both of length T.
 
@@ -59,7 +49,7 @@ def from_labels(
 
 
 def labels_of(example: Example, keep_T: Bools | None = None) -> Ints:
-    """Labels (T,), int32: the id at kept targets, -100 elsewhere; all targets where keep is None."""
+    """Labels (T,), int32: the id at kept targets (None: at all targets), -100 elsewhere."""
     kept = example.target_T if keep_T is None else example.target_T & keep_T
     return np.where(kept, example.ids_T, IGNORE).astype(np.int32)
 
@@ -77,11 +67,8 @@ def end_of_turn_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """
     ends = {tokenizer.eos_token_id} - {None}
     if getattr(tokenizer, "chat_template", None):
-        probe = "ppx probe"
-        chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": probe}]
-        _, found, tail = _render(tokenizer, {"messages": chat}).rpartition(probe)
         special = set(tokenizer.all_special_ids)
-        tail_ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if found else []
+        tail_ids = tokenizer(tail_of_turn(tokenizer), add_special_tokens=False)["input_ids"]
         ends |= set(itertools.islice((i for i in tail_ids if i in special), 1))
     return frozenset(ends)
 
@@ -123,20 +110,37 @@ def _tokenize_batch(
     max_length: int | None,
     targets: str,
 ) -> Iterator[Example | Skip]:
-    rendered = [_spans(position, row, tokenizer, targets) for position, row in batch]
-    texts = [found[0] for found in rendered if not isinstance(found, Skip)]
-    plain = any("completion" in row for _, row in batch)
-    encoded = tokenizer(texts, add_special_tokens=plain, return_offsets_mapping=True)
-    tokens = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True) if texts else ()
-    tokens = iter(tokens)
+    rendered = [render_row(position, row, tokenizer, targets) for position, row in batch]
+    # A chat template writes the beginning of the sequence itself; plain text leaves it to us.
+    encoded = {
+        chat: _encode([found for found in rendered if _is_text(found, chat)], tokenizer, chat)
+        for chat in (True, False)
+    }
     for (position, row), found in zip(batch, rendered, strict=True):
         if isinstance(found, Skip):
             yield found
             continue
-        ids, offsets = next(tokens)
-        target_T = _inside(np.asarray(offsets, dtype=np.int64).reshape(-1, 2), found[1])
-        example = _example(position, np.asarray(ids, dtype=np.int32), target_T, ends, row)
-        yield _truncated(example, max_length)
+        ids_T, offsets_T2 = next(encoded[found.chat])
+        target_T = _inside(offsets_T2, found.spans)
+        yield _truncated(_example(position, ids_T, target_T, ends, row), max_length)
+
+
+def _is_text(found: Text | Skip, chat: bool) -> bool:
+    return isinstance(found, Text) and found.chat == chat
+
+
+def _encode(
+    texts: Sequence[Text | Skip], tokenizer: Tokenizer, chat: bool
+) -> Iterator[tuple[Ints, Any]]:
+    if not texts:
+        return
+    encoded = tokenizer(
+        [text.text for text in texts if isinstance(text, Text)],
+        add_special_tokens=not chat,
+        return_offsets_mapping=True,
+    )
+    for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        yield np.asarray(ids, dtype=np.int32), np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
 
 
 def _inside(offsets_T2: Any, spans: Sequence[tuple[int, int]]) -> Bools:
@@ -168,82 +172,3 @@ def _truncated(example: Example, max_length: int | None) -> Example | Skip:
         end_T=example.end_T[cut],
         columns=example.columns,
     )
-
-
-def _spans(
-    position: int, row: Row, tokenizer: Tokenizer, targets: str
-) -> tuple[str, list[tuple[int, int]]] | Skip:
-    """The row's text and the character spans of its targets."""
-    if "messages" not in row:
-        eos = tokenizer.eos_token or ""
-        completion = str(row["completion"])
-        text = row["prompt"] + completion + ("" if completion.endswith(eos) else eos)
-        return text, [(0 if targets == "all" else len(row["prompt"]), len(text))]
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
-            f"row {position} is a chat, but the tokenizer {tokenizer.name_or_path!r} has no chat "
-            "template. Give one (TRL: chat_template_path, Axolotl: chat_template), or give the "
-            "rows as plain `prompt` and `completion` text."
-        )
-    if targets != "all" and _MARKED.search(tokenizer.chat_template):
-        text, spans = _marked_spans(row, tokenizer)
-        return text, spans[-1:] if targets == "last" else spans
-    text = _render(tokenizer, row)
-    if targets == "all":
-        return text, [(0, len(text))]
-    spans = []
-    turns = [i for i, message in enumerate(row["messages"]) if message["role"] == "assistant"]
-    for turn in turns[-1:] if targets == "last" else turns:
-        span = _turn_span(row, turn, text, tokenizer)
-        if span is None:
-            return Skip(
-                row=position,
-                reason="template cannot mark the response",
-                detail=f"rendered up to turn {turn}, the chat is not a beginning of the whole "
-                "chat: the template rewrites earlier turns. Use a template that does not, train "
-                "on the last turn only, or give one example for each assistant turn.",
-            )
-        spans.append(span)
-    return text, spans
-
-
-def _marked_spans(row: Row, tokenizer: Tokenizer) -> tuple[str, list[tuple[int, int]]]:
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    (text,), (spans,) = render_jinja_template(
-        [list(row["messages"])],
-        tools=row.get("tools"),
-        chat_template=tokenizer.chat_template,
-        return_assistant_tokens_mask=True,
-        **tokenizer.special_tokens_map,
-        **(row.get("chat_template_kwargs") or {}),
-    )
-    return text, [(start, end) for start, end in spans]
-
-
-def _turn_span(row: Row, turn: int, text: str, tokenizer: Tokenizer) -> tuple[int, int] | None:
-    messages = row["messages"]
-    before = _render(tokenizer, {**row, "messages": messages[:turn]}, prompt=True)
-    upto = _render(tokenizer, {**row, "messages": messages[: turn + 1]})
-    if not (upto.startswith(before) and text.startswith(upto)):
-        return None
-    # The line break after an end-of-turn token is never generated: it belongs to the next turn.
-    end = len(upto.rstrip("\n")) if _ends_in_special(upto, tokenizer) else len(upto)
-    return len(before), end
-
-
-def _ends_in_special(text: str, tokenizer: Tokenizer) -> bool:
-    return text.rstrip("\n").endswith(tuple(tokenizer.all_special_tokens) or ("\0",))
-
-
-def _render(tokenizer: Tokenizer, row: Row, *, prompt: bool = False) -> str:
-    if not row["messages"]:
-        return ""
-    rendered = tokenizer.apply_chat_template(
-        list(row["messages"]),
-        tools=row.get("tools"),
-        tokenize=False,
-        add_generation_prompt=prompt,
-        **(row.get("chat_template_kwargs") or {}),
-    )
-    return str(rendered)

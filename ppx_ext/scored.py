@@ -1,0 +1,106 @@
+"""The scores that a mask needs: each is made once, kept in the store, and read from there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppx_ext import store
+from ppx_ext.catalog import Catalog
+from ppx_ext.contracts import Need, Scored, TokenScorer, Tools
+from ppx_ext.effects import Base, check_tokenizer, fingerprint_of, lend
+from ppx_ext.examples import Examples
+from ppx_ext.progress import progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from ppx_ext.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRows:
+    """Rows with their scores, as they are stored; may be walked over again and again."""
+
+    examples: Examples
+    stored: Mapping[str, store.Stored]
+
+    def __iter__(self) -> Iterator[Scored]:
+        names = list(self.stored)
+        for example, *values in zip(self.examples, *self.stored.values(), strict=True):
+            yield Scored(example=example, scores=dict(zip(names, values, strict=True)))
+
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each score."""
+        return {name: stored.key.fingerprint for name, stored in self.stored.items()}
+
+
+def score_rows(
+    needs: Sequence[Need],
+    examples: Examples,
+    *,
+    plan: Plan,
+    catalog: Catalog,
+    base: Base,
+    tokenizer: Tokenizer,
+    root: Path,
+) -> ScoredRows:
+    """Have every score that a mask needs made and stored under ``root``.
+
+    Raises:
+        ValueError: a scorer is not installed or its settings are wrong, a scoring model has
+            another tokenizer, or a score is not a finite number.
+        OSError: the scores cannot be written.
+    """
+    tools = lend(base, scoring=plan.scoring, trust_remote_code=plan.trust_remote_code)
+    stored = {}
+    for need in needs:
+        scorer = catalog.get("scorer", need.scorer, TokenScorer)
+        settings = scorer.settings.model_validate(need.settings)
+        ref = scorer.model(settings)
+        if ref is not None and ref.path is not None:
+            check_tokenizer(tokenizer, ref, trust_remote_code=plan.trust_remote_code)
+        rows = replace(examples, columns=tuple(scorer.columns(settings)))
+        fields = {
+            "data": rows.fingerprint(),
+            "scorer": {"use": scorer.name, **settings.model_dump(mode="json")},
+            "version": version_of(catalog, "scorer", scorer.name),
+            "model": None if ref is None else fingerprint_of(base, ref),
+            "dtype": None if ref is None else plan.scoring.dtype,
+        }
+        key = store.Key(name=need.score, exact=scorer.exact, fields=fields)
+        stored[need.score] = _fill(key, rows, scorer, settings, tools, plan=plan, root=root)
+    return ScoredRows(examples=examples, stored=stored)
+
+
+def _fill(
+    key: store.Key,
+    rows: Examples,
+    scorer: TokenScorer,
+    settings: Any,
+    tools: Tools,
+    *,
+    plan: Plan,
+    root: Path,
+) -> store.Stored:
+    with progress(f"scoring {key.name} (rows)", len(rows)) as advance:
+        return store.fill(
+            root,
+            key,
+            rows,
+            lambda examples: scorer.score(settings, examples, tools),
+            shard_rows=plan.shard_rows,
+            advance=advance,
+        )
+
+
+def version_of(catalog: Catalog, kind: str, name: str) -> str:
+    """The distribution that a component comes from, with its version where it is installed."""
+    entry = catalog.entries[kind, name]
+    try:
+        return f"{entry.distribution} {importlib.metadata.version(entry.distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return entry.distribution
