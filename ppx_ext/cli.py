@@ -79,9 +79,12 @@ def prepare(
 
     Killed at any moment, the next run goes on where the last one was.
     """
+    from ppx_ext import pipeline
+
     loaded = _load(recipe)
-    written = _host(loaded).prepare(loaded, out=out, data=data, model=model, overwrite=overwrite)
-    click.echo(f"Prepared {written}. Look at it: ppx view {out}")
+    found = _host(loaded).tokenized(loaded.path, data=data, model=model)
+    pipeline.prepare(found, out, overwrite=overwrite)
+    click.echo(f"Wrote {out}. Look at it: ppx view {out}")
 
 
 @main.command(epilog=_example("ppx train my.trl.yaml --data train.jsonl --out checkpoint"))
@@ -92,7 +95,7 @@ def prepare(
 def train(recipe: str, data: str | None, model: str | None, out: Path | None) -> None:
     """Train a recipe in its own host."""
     loaded = _load(recipe)
-    _host(loaded).train(loaded, data=data, model=model, out=out)
+    _host(loaded).train(loaded.path, data=data, model=model, out=out)
 
 
 @main.command(epilog=_example("ppx view prepared --rows 3", "ppx view prepared --html mask.html"))
@@ -121,10 +124,11 @@ def report(folder: Path) -> None:
 def doctor(recipe: str, as_json: bool) -> None:
     """Say what a recipe would run, on which stack; fail where our part would not be active."""
     from ppx_ext import doctor as examining
+    from ppx_ext import listing
 
-    findings = examining.examine(recipe)
-    click.echo(examining.as_json(findings)) if as_json else examining.show(findings)
-    if examining.failed(findings):
+    seen = examining.examine(recipe, folders=_folders())
+    click.echo(listing.as_json(seen.dump())) if as_json else examining.show(seen)
+    if not seen.active:
         raise click.exceptions.Exit(1)
 
 
