@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load_model(call: dict[str, Any]) -> Any:
-    """Load ``call["model"]``, a path or hub id, as `SFTTrainer` does; what was used up is taken out.
+    """Load ``call["model"]``, a path or hub id, as `SFTTrainer` does, and take out what was used.
 
     Masking reads the base while `SFTTrainer` prepares its data, long before it offers its model.
     """

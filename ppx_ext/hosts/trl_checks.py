@@ -36,13 +36,15 @@ def _of_any(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
 def _of_mask(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
     if not plan.mask:
         return
-    sample = next(iter(call["train_dataset"]), {}) if call.get("train_dataset") is not None else {}
+    sample: Any = (
+        next(iter(call["train_dataset"]), {}) if call.get("train_dataset") is not None else {}
+    )
     if {"image", "images"} & set(sample):
         yield "ppx.mask: rows with images cannot be scored; only text can. Remove the mask."
     if plan.apply != "online" and not hasattr(call.get("train_dataset"), "__getitem__"):
         yield (
-            "ppx.mask: a streamed data set is never there as a whole, so it cannot be scored before "
-            "training. Load it without streaming, or use `apply: online`."
+            "ppx.mask: a streamed data set is never there as a whole, so it cannot be scored "
+            "before training. Load it without streaming, or use `apply: online`."
         )
     if call["args"].packing and call["args"].packing_strategy == "wrapped":
         yield from _of_wrapping(call["train_dataset"])
@@ -64,8 +66,8 @@ def _of_wrapping(dataset: Any) -> Iterator[str]:
 def _of_baked(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
     if (call["args"].dataset_kwargs or {}).get("skip_prepare_dataset"):
         yield (
-            "ppx.mask: `skip_prepare_dataset` skips the step in which labels are masked. Remove it: "
-            "rows that hold `input_ids` and `labels` are taken as they are anyway."
+            "ppx.mask: `skip_prepare_dataset` skips the step in which labels are masked. Remove "
+            "it: rows that hold `input_ids` and `labels` are taken as they are anyway."
         )
 
 
@@ -98,8 +100,8 @@ def _of_online(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where} masks training batches only, so `mask_eval` has no effect. {_BAKE}"
     if args.packing and args.packing_strategy in ("wrapped", "bfd_split"):
         yield (
-            f"{where} cannot be used with packing_strategy {args.packing_strategy!r}: documents are "
-            "cut, and their tokens would be scored without what came before. Use "
+            f"{where} cannot be used with packing_strategy {args.packing_strategy!r}: documents "
+            "are cut, and their tokens would be scored without what came before. Use "
             "`packing_strategy: bfd`, or `apply: baked`."
         )
     if args.max_length is not None and args.truncation_mode == "keep_end":
@@ -175,7 +177,7 @@ def refuse_rewritten_base(model: Any, peft_config: Any) -> None:
 
 def _wraps_every_row() -> bool:
     from datasets import Dataset
-    from trl import pack_dataset
+    from trl import pack_dataset  # type: ignore[attr-defined]
 
     rows = _ROWS_OF_A_MAP_BATCH + 1
     probe = Dataset.from_dict({"input_ids": [[row] for row in range(rows)]})
@@ -212,8 +214,8 @@ def refuse_deaf_collator(collator: Any, rows: list[Any]) -> None:
     if found > kept:
         raise PlanError(
             [
-                f"the data collator {type(collator).__name__} makes its own labels: {found} targets "
-                f"in a batch whose rows have {kept}, so the mask would be lost. Use one that keeps "
-                "`labels`, such as TRL's own (leave data_collator out)."
+                f"the data collator {type(collator).__name__} makes its own labels: {found} "
+                f"targets in a batch whose rows have {kept}, so the mask would be lost. Use one "
+                "that keeps `labels`, such as TRL's own (leave data_collator out)."
             ]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl import ScriptArguments, SFTConfig
+from trl import ScriptArguments, SFTConfig  # type: ignore[attr-defined]
 
 
 @dataclass

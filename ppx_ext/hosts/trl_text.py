@@ -1,4 +1,4 @@
-"""A mask's edits of gold text, made in rows of any form that TRL reads, before it tokenises them."""
+"""A mask's edits of gold text, made before TRL tokenises it, in rows of any form that it reads."""
 
 from __future__ import annotations
 

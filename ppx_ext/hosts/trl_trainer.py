@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trl import SFTTrainer
+from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from ppx_ext import catalog as catalogs
 from ppx_ext import masking, pipeline, plan, tokens
@@ -54,7 +54,7 @@ class _Run:
 
 
 class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
-    """A drop-in for `SFTTrainer`: the same arguments; ``args.ppx`` decides which tokens have a loss.
+    """A drop-in for `SFTTrainer`; ``args.ppx`` decides which tokens have a loss.
 
     With ``args.ppx`` None (or with a plain `SFTConfig`) it is `SFTTrainer`. Evaluation sets stay
     unmasked unless ``mask_eval`` is set, and those given to `evaluate` always do.
@@ -68,7 +68,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         ValueError: no target is left to train on.
     """
 
-    @functools.wraps(SFTTrainer.__init__)
+    @functools.wraps(SFTTrainer.__init__)  # type: ignore[misc]
     def __init__(
         self, *args: Any, ppx_masked: pipeline.Masked | None = None, **kwargs: Any
     ) -> None:
@@ -159,18 +159,17 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _check_masked(self, run: _Run, collator: Any) -> None:
         trl_checks.refuse_sharding(run.plan, self.accelerator)
-        if not getattr(self.train_dataset, "__len__", lambda: 1)():
+        train: Any = self.train_dataset
+        if not getattr(train, "__len__", lambda: 1)():
             raise ValueError(
                 "no row of the training set has a target left: mask and truncation together leave "
                 "nothing to train on. Raise max_length, or mask less."
             )
         if run.plan.apply == "baked" and collator is not None:
-            rows = [
-                self.train_dataset[i] for i in range(min(_PROBED_ROWS, len(self.train_dataset)))
-            ]
+            rows = [train[row] for row in range(min(_PROBED_ROWS, len(train)))]
             trl_checks.refuse_deaf_collator(collator, rows)
         if run.plan.apply == "collator":
-            missing = set(self._score_columns()) - set(self.train_dataset.column_names)
+            missing = set(self._score_columns()) - set(train.column_names)
             if missing:
                 raise ValueError(f"TRL's preparation lost the columns {missing}; use apply: baked")
         if run.plan.apply == "online":
@@ -183,7 +182,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             )
 
     def _tell(self, run: _Run) -> None:
-        path = Path(self.args.output_dir) / trl_state.STATE_FILE
+        path = Path(str(self.args.output_dir)) / trl_state.STATE_FILE
         records = run.masked.records if run.masked else ()
         self.accelerator.print(trl_state.banner(run.plan, records, state_file=path))
         if self.is_world_process_zero():
@@ -199,9 +198,10 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         return [ROW, *(COLUMN + need.score for need in needs)]
 
     def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        extra = [name for name in self._score_columns() if name not in self._signature_columns]
-        self._signature_columns = [*self._signature_columns, *extra]
+        super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
+        names: Any = self._signature_columns
+        extra = [name for name in self._score_columns() if name not in names]
+        self._signature_columns = [*names, *extra]  # type: ignore[assignment]
 
     def get_train_dataloader(self) -> Any:
         """TRL's data loader; with ``apply: collator`` its batches are masked as they are made."""
@@ -216,7 +216,9 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _masking_collator(self, inner: Any) -> MaskingCollator:
         run = self._ppx
-        assert run and run.plan.mask and run.masked
+        assert run is not None
+        assert run.plan.mask is not None
+        assert run.masked is not None
         needs = run.plan.mask.component.needs(run.plan.mask.settings)
         exact = [
             need.score
