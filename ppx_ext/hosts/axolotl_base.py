@@ -1,0 +1,94 @@
+"""The untouched base that an Axolotl config names, as training starts from it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+from ppx_ext import effects, store
+
+if TYPE_CHECKING:
+    from axolotl.utils.dict import DictDefault
+
+    from ppx_ext.effects import Base
+    from ppx_ext.plan import Plan, Scoring
+
+
+def base_of(cfg: DictDefault, plan: Plan) -> Base:
+    """The base model of a config; loaded when something must be scored.
+
+    A model that is trained quantised is scored quantised: that is the base that training starts
+    from, and the only one that is sure to fit.
+    """
+    plain = effects.base_from_path(
+        cfg.base_model,
+        revision=cfg.revision_of_model,
+        scoring=_on_own_device(plan.scoring),
+        trust_remote_code=plan.trust_remote_code or bool(cfg.trust_remote_code),
+    )
+    quantization = _quantization(cfg)
+    if quantization is None:
+        return plain
+
+    @functools.cache
+    def load() -> Any:
+        from transformers import AutoModelForCausalLM
+
+        scoring = _on_own_device(plan.scoring)
+        return AutoModelForCausalLM.from_pretrained(
+            cfg.base_model,
+            revision=cfg.revision_of_model,
+            trust_remote_code=plan.trust_remote_code or bool(cfg.trust_remote_code),
+            use_safetensors=True,
+            dtype=cfg.torch_dtype if scoring.dtype == "auto" else scoring.dtype,
+            quantization_config=quantization,
+            device_map={"": scoring.device or _default_device()},
+            attn_implementation="eager" if _is_soft_capped(cfg) else None,
+        ).eval()
+
+    def digest() -> str:
+        settings = {key: str(value) for key, value in quantization.to_dict().items()}
+        return store.fingerprint({"weights": plain.fingerprint(), "quantization": settings})
+
+    return effects.Base(name=plain.name, load=load, fingerprint=digest)
+
+
+def _quantization(cfg: DictDefault) -> Any:
+    """As Axolotl quantises the model that it trains; None where it does not."""
+    if not (cfg.load_in_4bit or cfg.load_in_8bit):
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if cfg.load_in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    nf4 = {
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": cfg.torch_dtype,
+    }
+    return BitsAndBytesConfig(load_in_4bit=True, **{**nf4, **(cfg.bnb_config_kwargs or {})})
+
+
+def _is_soft_capped(cfg: DictDefault) -> bool:
+    """Some SDPA paths leave the cap of attention out in silence."""
+    from axolotl.loaders.utils import load_model_config
+
+    config = load_model_config(cfg)
+    return bool(getattr(config.get_text_config(), "attn_logit_softcapping", None))
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _on_own_device(scoring: Scoring) -> Scoring:
+    """Each process of a launch scores on the device that it will train on."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK")
+    if scoring.device or local is None or not torch.cuda.is_available():
+        return scoring
+    return scoring.model_copy(update={"device": f"cuda:{local}"})

@@ -1,0 +1,182 @@
+"""What Axolotl would hide of a recipe: dropped keys, dropped plugins, untrained ends of turns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ppx_ext import catalog as catalogs
+from ppx_ext import recipes, tokens
+from ppx_ext.contracts import IGNORE
+from ppx_ext.hosts import axolotl_config
+
+if TYPE_CHECKING:
+    import pydantic
+    from axolotl.utils.dict import DictDefault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing seen: ``error`` = our part would not be active, or not as asked."""
+
+    level: Literal["ok", "warning", "error"]
+    where: str
+    message: str
+
+
+def diagnose(recipe: str | Path) -> list[Finding]:
+    """Look at a recipe without training, without weights and without writing anything."""
+    settings = recipes.load(recipe).settings
+    return [
+        *_plugin(settings),
+        *_block(settings),
+        *_unknown_keys(settings),
+        *_end_of_turn(settings),
+    ]
+
+
+def _plugin(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    if axolotl_config.PLUGIN in (settings.get("plugins") or ()):
+        yield Finding(level="ok", where="plugins", message=f"{axolotl_config.PLUGIN} is listed")
+        return
+    yield Finding(
+        level="error",
+        where="plugins",
+        message=f"{axolotl_config.PLUGIN} is not listed, so Axolotl would drop the "
+        f"`{axolotl_config.BLOCK}:` block without a word. Add it to the list.",
+    )
+
+
+def _block(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    try:
+        plan = axolotl_config.parse(settings, catalogs.load())
+    except ValueError as error:
+        problems = getattr(error, "problems", [str(error)])
+        for problem in problems:
+            where, _, message = str(problem).partition(": ")
+            yield Finding(level="error", where=where, message=message)
+        return
+    if plan.mask is None:
+        yield Finding(level="warning", where="ppx", message="no `mask:` stage: nothing is masked")
+        return
+    how = {"baked": "in the labels", "collator": "as batches are made", "online": "in each step"}
+    yield Finding(
+        level="ok",
+        where="ppx.mask",
+        message=f"{plan.mask.component.name}, {how[plan.apply]}: {plan.mask.dump()}",
+    )
+
+
+def _unknown_keys(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    from axolotl.utils.schemas.config import AxolotlConfigWCapabilities
+    from axolotl.utils.schemas.datasets import SFTDataset
+
+    known = [*_names(AxolotlConfigWCapabilities), axolotl_config.BLOCK, *_plugin_keys(settings)]
+    yield from _dropped(settings, known, "")
+    if settings.get("rl"):
+        return
+    for list_key in ("datasets", "test_datasets"):
+        for at, entry in enumerate(settings.get(list_key) or ()):
+            yield from _dropped(entry, _names(SFTDataset), f"{list_key}[{at}].")
+
+
+def _dropped(found: Mapping[str, Any], known: Iterable[str], where: str) -> Iterator[Finding]:
+    names = list(known)
+    for key in sorted(set(found) - set(names)):
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        message = f"Axolotl does not know this key and drops it without a word.{hint}"
+        yield Finding(level="warning", where=f"{where}{key}", message=message)
+
+
+def _names(model: type[pydantic.BaseModel]) -> list[str]:
+    names = list(model.model_fields)
+    for field in model.model_fields.values():
+        choices = getattr(field.validation_alias, "choices", [field.validation_alias, field.alias])
+        names += [choice for choice in choices if isinstance(choice, str)]
+    return names
+
+
+def _plugin_keys(settings: Mapping[str, Any]) -> list[str]:
+    """Keys that other listed plugins bring."""
+    from axolotl.integrations.base import load_plugin
+
+    found: list[str] = []
+    for name in settings.get("plugins") or ():
+        if name == axolotl_config.PLUGIN:
+            continue
+        path = load_plugin(name).get_input_args()
+        if path:
+            module, _, model = path.rpartition(".")
+            found += _names(getattr(__import__(module, fromlist=[model]), model))
+    return found
+
+
+def _end_of_turn(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether training teaches the model to stop, seen on a chat of two turns."""
+    chats = [e for e in settings.get("datasets") or () if e.get("type") == "chat_template"]
+    if not chats:
+        return
+    try:
+        cfg = _validated(settings)
+        trained = [_trains_end(cfg, entry) for entry in cfg.datasets if entry.type in _CHAT]
+    except Exception as error:
+        yield Finding(
+            level="warning",
+            where="datasets",
+            message="whether the end of a turn is trained was not checked: "
+            f"{type(error).__name__}: {error}",
+        )
+        return
+    for at, is_trained in enumerate(trained):
+        yield _stop_finding(is_trained, f"datasets[{at}]")
+
+
+_CHAT = ("chat_template",)
+
+
+def _stop_finding(is_trained: bool, where: str) -> Finding:
+    if is_trained:
+        return Finding(level="ok", where=where, message="the end of each turn is trained")
+    return Finding(
+        level="warning",
+        where=where,
+        message="the token that ends a turn is not trained, so that the model may not learn to "
+        "stop. Name it under `eot_tokens`, for instance `eot_tokens: [<end_of_turn>]` for Gemma.",
+    )
+
+
+def _validated(settings: Mapping[str, Any]) -> DictDefault:
+    from axolotl.cli.config import prepare_plugins
+    from axolotl.utils.config import normalize_cfg_datasets, validate_config
+    from axolotl.utils.dict import DictDefault
+
+    raw = DictDefault(dict(settings))
+    prepare_plugins(raw)
+    cfg = validate_config(raw)
+    cfg.base_model_config = cfg.base_model_config or cfg.base_model
+    cfg.tokenizer_config = cfg.tokenizer_config or cfg.base_model_config
+    normalize_cfg_datasets(cfg)
+    return cfg
+
+
+def _trains_end(cfg: DictDefault, entry: DictDefault) -> bool:
+    from axolotl.loaders import load_tokenizer
+    from axolotl.prompt_strategies import load
+
+    tokenizer = load_tokenizer(cfg)
+    names = entry.message_property_mappings or {}
+    role, content = names.get("role", "role"), names.get("content", "content")
+    turns = [{role: "user", content: "Say hello."}, {role: "assistant", content: "Hello."}]
+    strategy = load(entry.type, tokenizer, cfg, entry)
+    found = strategy.tokenize_prompt({entry.field_messages or "messages": turns * 2})
+    ends = tokens.end_of_turn_ids(tokenizer)
+    last = [
+        token
+        for token, label in zip(found["input_ids"], found["labels"], strict=True)
+        if label != IGNORE
+    ]
+    return any(token in ends for token in last)

@@ -1,0 +1,132 @@
+"""An Axolotl recipe outside `axolotl train`: its tokens for `ppx prepare`, and its training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppx_ext import catalog as catalogs
+from ppx_ext import recipes
+from ppx_ext.hosts import axolotl_config, axolotl_data
+from ppx_ext.hosts.axolotl_base import base_of
+from ppx_ext.records import write_text
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from ppx_ext.catalog import Catalog
+    from ppx_ext.effects import Base
+    from ppx_ext.plan import Plan
+
+_PLACE = ("path", "data_files", "name", "split", "revision", "shards", "shards_idx", "ds_type")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenized:
+    """A recipe's training rows as Axolotl tokenises them, and what is needed to mask them."""
+
+    dataset: Dataset
+    tokenizer: Tokenizer
+    base: Base
+    plan: Plan
+    catalog: Catalog
+    store: Path
+
+
+def tokenized(recipe: str | Path, data: str | None = None, model: str | None = None) -> Tokenized:
+    """Tokenise a recipe's rows as `axolotl train` would; no model is loaded.
+
+    Args:
+        recipe: path or name of a recipe.
+        data: train on this instead, in the format of the recipe's first data set.
+        model: start from this base instead.
+
+    Raises:
+        ValueError: the recipe is wrong, or does not list the plugin.
+    """
+    from axolotl.cli.config import load_cfg
+    from axolotl.utils.dict import DictDefault
+
+    settings = changed(recipes.load(recipe).settings, data=data, model=model)
+    require_plugin(settings)
+    catalog = catalogs.load()
+    cfg = load_cfg(DictDefault(settings))
+    plan = axolotl_config.parse(cfg, catalog)
+    found = axolotl_data.tokenize(cfg, plan)
+    return Tokenized(
+        dataset=found.train,
+        tokenizer=found.tokenizer,
+        base=base_of(cfg, plan),
+        plan=plan,
+        catalog=catalog,
+        store=found.folder / "scores",
+    )
+
+
+def train(
+    recipe: str | Path,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Run `axolotl train` on a recipe, and on nothing but it.
+
+    A changed recipe is written to the output folder first, so that it can be run again.
+
+    Raises:
+        ValueError: the recipe does not list the plugin.
+        OSError: the training failed; it has said why.
+    """
+    loaded = recipes.load(recipe)
+    settings = changed(loaded.settings, data=data, model=model, out=out)
+    require_plugin(settings)
+    path = loaded.path
+    if settings != dict(loaded.settings):
+        path = Path(settings.get("output_dir") or "model-out") / "recipe.axolotl.yaml"
+        write_text(path, _yaml(settings))
+    command = [sys.executable, "-m", "axolotl.cli.main", "train", str(path)]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise OSError(f"`axolotl train {path}` failed (exit code {code}); see its messages above")
+
+
+def changed(
+    settings: Mapping[str, Any],
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """A recipe's settings with other data, another base or another output folder."""
+    found = dict(settings)
+    if model is not None:
+        found["base_model"] = model
+    if out is not None:
+        found["output_dir"] = str(out)
+    if data is not None:
+        first = (found.get("datasets") or [{"type": "chat_template"}])[0]
+        kept = {key: value for key, value in first.items() if key not in _PLACE}
+        found["datasets"] = [{"path": data, **kept}]
+    return found
+
+
+def require_plugin(settings: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where Axolotl would never load the plugin, and so drop the block."""
+    if axolotl_config.PLUGIN not in (settings.get("plugins") or ()):
+        raise ValueError(
+            f"the recipe does not list the plugin, so that Axolotl would drop the "
+            f"`{axolotl_config.BLOCK}:` block without a word. Add:\n"
+            f"plugins:\n  - {axolotl_config.PLUGIN}"
+        )
+
+
+def _yaml(settings: Mapping[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(dict(settings), sort_keys=False))
