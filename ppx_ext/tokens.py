@@ -84,9 +84,10 @@ def tokenize(
 
     Args:
         rows: (position, row) pairs. A row holds ``messages`` (and ``tools``), or the strings
-            ``prompt`` and ``completion``, which are joined as they are, end of sequence added.
+            ``prompt`` and ``completion``, which are joined as they are, end of sequence added, or
+            ``input_ids`` and ``labels``.
         tokenizer: a fast one; targets are found through character offsets.
-        max_length: keep so many tokens from the start.
+        max_length: keep so many tokens from the start (per-token columns are cut alike).
         targets: every assistant turn, the last one only, or every token.
 
     Raises:
@@ -110,7 +111,10 @@ def _tokenize_batch(
     max_length: int | None,
     targets: str,
 ) -> Iterator[Example | Skip]:
-    rendered = [render_row(position, row, tokenizer, targets) for position, row in batch]
+    rendered = [
+        None if "input_ids" in row else render_row(position, row, tokenizer, targets)
+        for position, row in batch
+    ]
     # A chat template writes the beginning of the sequence itself; plain text leaves it to us.
     encoded = {
         chat: _encode([found for found in rendered if _is_text(found, chat)], tokenizer, chat)
@@ -120,17 +124,21 @@ def _tokenize_batch(
         if isinstance(found, Skip):
             yield found
             continue
+        if found is None:
+            made = from_labels(position, row["input_ids"], row["labels"], ends, row)
+            yield _truncated(made, max_length)
+            continue
         ids_T, offsets_T2 = next(encoded[found.chat])
         target_T = _inside(offsets_T2, found.spans)
         yield _truncated(_example(position, ids_T, target_T, ends, row), max_length)
 
 
-def _is_text(found: Text | Skip, chat: bool) -> bool:
+def _is_text(found: Text | Skip | None, chat: bool) -> bool:
     return isinstance(found, Text) and found.chat == chat
 
 
 def _encode(
-    texts: Sequence[Text | Skip], tokenizer: Tokenizer, chat: bool
+    texts: Sequence[Text | Skip | None], tokenizer: Tokenizer, chat: bool
 ) -> Iterator[tuple[Ints, Any]]:
     if not texts:
         return
@@ -170,5 +178,10 @@ def _truncated(example: Example, max_length: int | None) -> Example | Skip:
         ids_T=example.ids_T[cut],
         target_T=example.target_T[cut],
         end_T=example.end_T[cut],
-        columns=example.columns,
+        columns={name: _cut(value, example, cut) for name, value in example.columns.items()},
     )
+
+
+def _cut(value: Any, example: Example, cut: slice) -> Any:
+    per_token = isinstance(value, list | tuple) and len(value) == len(example.ids_T)
+    return value[cut] if per_token else value
