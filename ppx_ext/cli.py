@@ -32,9 +32,12 @@ class _Commands(click.Group):
 
 
 def _message(error: Exception) -> str:
+    import traceback
+
     text = str(error) or type(error).__name__
-    own = type(error).__module__.partition(".")[0] in ("ppx_ext", "builtins")
-    return text if own else f"{text}\n(PPX_DEBUG=1 shows where this came from.)"
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    ours = str(frame.f_globals.get("__name__")).startswith("ppx_")
+    return text if ours else f"{text}\n(PPX_DEBUG=1 shows where this came from.)"
 
 
 def _example(*lines: str) -> str:
@@ -132,14 +135,16 @@ def doctor(recipe: str, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@main.command(epilog=_example("ppx demo --out out/demo"))
+@main.command(epilog=_example("ppx demo", "ppx demo --data train.jsonl --out out/mine"))
 @click.option("--out", type=_NEW, default=Path("out/demo"), show_default=True)
-@click.option("--data", type=_NEW, help="Rows to learn, instead of the embedded task.")
-def demo(out: Path, data: Path | None) -> None:
+@click.option("--data", metavar="PATH_OR_ID", help="Rows to learn, instead of the embedded task.")
+@click.option("--rows", type=click.IntRange(min=1), help="Learn only so many rows.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Train each way so many times.")
+def demo(out: Path, data: str | None, rows: int | None, seeds: int | None) -> None:
     """Fine-tune a small embedded model with and without the mask, and compare."""
     from ppx_ext.demo import run
 
-    run.run(out, data=data)
+    run.run(out, data=data, rows=rows, seeds=run.DEFAULT_SEEDS if seeds is None else seeds)
 
 
 @main.group()
