@@ -146,8 +146,9 @@ class OnlineMasker:
         from ppx_ext import scoring
 
         batch = {name: value for name, value in inputs.items() if name != "labels"}
-        with scoring.base_of(model) as base:
-            logits = base(**batch).logits.flatten(0, 1)
+        # Through the outermost module, whose hooks gather the shards.
+        with scoring.base_of(model):
+            logits = model(**batch).logits.flatten(0, 1)
         found = []
         for document in documents:
             targets = torch.from_numpy(np.flatnonzero(document.example.target_T))
