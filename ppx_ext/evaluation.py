@@ -119,9 +119,7 @@ def _generate(
 ) -> list[str]:
     config = _greedy_config(model, tokenizer, max_new_tokens)
     input_BT, mask_BT = _left_padded(ids, config.pad_token_id, _device(model))
-    output_BT = model.generate(
-        input_ids=input_BT, attention_mask=mask_BT, generation_config=config, use_cache=True
-    )
+    output_BT = model.generate(input_ids=input_BT, attention_mask=mask_BT, generation_config=config)
     new = output_BT[:, input_BT.shape[1] :]
     return list(tokenizer.batch_decode(new, skip_special_tokens=True))
 
@@ -163,6 +161,7 @@ def _greedy_config(model: Any, tokenizer: Tokenizer, max_new_tokens: int) -> Any
         max_length=None,
         max_new_tokens=max_new_tokens,
         return_dict_in_generate=False,
+        use_cache=True,
     )
     return config
 

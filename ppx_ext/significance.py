@@ -76,33 +76,41 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> Difference:
     return Difference(mean=mean, n=len(a), test="exact McNemar over items", p=float(p))
 
 
-def paired_bootstrap(a_N: Sequence[float], b_N: Sequence[float], *, seed: int = 0) -> Difference:
-    """Percentile bootstrap of the mean of b - a over pairs (items, or items' means over seeds).
+def paired_bootstrap(*tasks: tuple[Sequence[float], Sequence[float]], seed: int = 0) -> Difference:
+    """Percentile bootstrap, over items, of the mean of b - a; several tasks weigh alike.
+
+    Args:
+        tasks: ``(a_N, b_N)`` of each task: one value an item (right or wrong, or its mean over
+            seeds). Items are drawn anew within each task.
+        seed: of the resampling.
 
     Raises:
-        ValueError: the two differ in length, or there are fewer than two pairs.
+        ValueError: no task, the two of one differ in length, or it has fewer than two items.
     """
     import numpy as np
     from scipy.stats import bootstrap
 
-    diff_N = _differences(a_N, b_N)
-    if np.ptp(diff_N) == 0:
-        low = high = float(diff_N[0])
-    else:
-        found = bootstrap(
-            (np.asarray(a_N, float), np.asarray(b_N, float)),
-            lambda a, b, axis: np.mean(b - a, axis=axis),
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=256,
-            method="percentile",
-            confidence_level=CONFIDENCE,
-            rng=np.random.default_rng(seed),
-        )
-        low, high = map(float, found.confidence_interval)
-    name = "paired bootstrap over items"
-    return Difference(mean=float(diff_N.mean()), n=len(diff_N), test=name, low=low, high=high)
+    if not tasks:
+        raise ValueError("a paired test needs at least one task")
+    diffs = [_differences(a_N, b_N) for a_N, b_N in tasks]
+    found = bootstrap(
+        diffs,
+        lambda *drawn, axis: sum(np.mean(d, axis=axis) for d in drawn) / len(drawn),
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=512,
+        method="percentile",
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(seed),
+    )
+    low, high = map(float, found.confidence_interval)
+    return Difference(
+        mean=float(np.mean([diff_N.mean() for diff_N in diffs])),
+        n=sum(map(len, diffs)),
+        test="paired bootstrap over items",
+        low=low,
+        high=high,
+    )
 
 
 def over_seeds(a_S: Sequence[float], b_S: Sequence[float]) -> Difference:

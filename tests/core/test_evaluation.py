@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import peft
 import pytest
 import torch
@@ -15,11 +18,11 @@ PROMPTS = ["What is 2 + 3?", "Hi", "Write a function to find the longest chain o
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def tokenizer() -> Any:
     return tiny_tokenizer()
 
 
-def naive_greedy(model, tokenizer, text, steps):
+def naive_greedy(model: Any, tokenizer: Any, text: str, steps: Any) -> Any:
     """Argmax without a cache, padding or generate()."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     new = []
@@ -35,7 +38,9 @@ def naive_greedy(model, tokenizer, text, steps):
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_batches_give_what_one_prompt_alone_gives(tokenizer, architecture, batch_size):
+def test_batches_give_what_one_prompt_alone_gives(
+    tokenizer: Any, architecture: str, batch_size: int
+) -> None:
     model = tiny_model(architecture)
     texts = [render_prompt(tokenizer, prompt) for prompt in PROMPTS]
     expected = [naive_greedy(model, tokenizer, text, 6) for text in texts]
@@ -44,7 +49,7 @@ def test_batches_give_what_one_prompt_alone_gives(tokenizer, architecture, batch
     assert len(set(expected)) > 1
 
 
-def test_adapters_take_part(tokenizer):
+def test_adapters_take_part(tokenizer: Any) -> None:
     model = tiny_model("llama")
     texts = [render_prompt(tokenizer, prompt) for prompt in PROMPTS]
     base = generate_greedy(model, tokenizer, texts, max_new_tokens=6)
@@ -57,7 +62,7 @@ def test_adapters_take_part(tokenizer):
         assert generate_greedy(tuned, tokenizer, texts, max_new_tokens=6) == base
 
 
-def test_nothing_is_disturbed(tokenizer):
+def test_nothing_is_disturbed(tokenizer: Any) -> None:
     model = tiny_model("llama")
     model.train()
     model.model.layers[0].eval()
@@ -75,10 +80,10 @@ def test_nothing_is_disturbed(tokenizer):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_nothing_is_disturbed_by_an_error(tokenizer, monkeypatch):
+def test_nothing_is_disturbed_by_an_error(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama").train()
 
-    def fail(*args, **kwargs):
+    def fail(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(model, "generate", fail)
@@ -87,7 +92,7 @@ def test_nothing_is_disturbed_by_an_error(tokenizer, monkeypatch):
     assert all(module.training for module in model.modules())
 
 
-def test_sampling_settings_of_the_model_do_not_make_it_sample(tokenizer):
+def test_sampling_settings_of_the_model_do_not_make_it_sample(tokenizer: Any) -> None:
     model = tiny_model("llama")
     texts = [render_prompt(tokenizer, prompt) for prompt in PROMPTS]
     greedy = generate_greedy(model, tokenizer, texts, max_new_tokens=8)
@@ -95,14 +100,14 @@ def test_sampling_settings_of_the_model_do_not_make_it_sample(tokenizer):
     assert generate_greedy(model, tokenizer, texts, max_new_tokens=8) == greedy
 
 
-def test_prompts_are_rendered_through_the_template(tokenizer):
+def test_prompts_are_rendered_through_the_template(tokenizer: Any) -> None:
     text = render_prompt(tokenizer, "hi")
     assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
     assert render_prompt(tokenizer, chat).startswith("<|im_start|>system\ns<|im_end|>")
 
 
-def test_without_a_template_only_plain_prompts_work():
+def test_without_a_template_only_plain_prompts_work() -> None:
     bare = tiny_tokenizer()
     bare.chat_template = None
     assert render_prompt(bare, "hi") == "hi"
@@ -110,7 +115,7 @@ def test_without_a_template_only_plain_prompts_work():
         render_prompt(bare, [{"role": "user", "content": "hi"}])
 
 
-def test_scores_keep_the_order_of_the_items(tokenizer):
+def test_scores_keep_the_order_of_the_items(tokenizer: Any) -> None:
     model = tiny_model("llama")
     texts = [render_prompt(tokenizer, prompt) for prompt in PROMPTS]
     answers = generate_greedy(model, tokenizer, texts, max_new_tokens=4)
@@ -125,12 +130,12 @@ def test_scores_keep_the_order_of_the_items(tokenizer):
         score_items(model, tokenizer, [], task="empty", grade=str.__eq__)
 
 
-def test_empty_prompts_are_named(tokenizer):
+def test_empty_prompts_are_named(tokenizer: Any) -> None:
     with pytest.raises(ValueError, match="prompt 1 has no token"):
         generate_greedy(tiny_model("llama"), tokenizer, ["a", ""])
 
 
-def test_records_round_trip(tmp_path):
+def test_records_round_trip(tmp_path: Path) -> None:
     score = TaskScore(task="t", correct=(True, False), target=True)
     record = evaluation_record([score], when="before", step=0, seconds=1.5)
     assert load_score(record["scores"][0]) == score

@@ -40,14 +40,16 @@ def scores(accuracies: tuple[float, ...], target: str) -> list[TaskScore]:
 
 
 @pytest.mark.parametrize(("name", "base", "tuned", "target", "bwt", "ti"), PAPER)
-def test_change_gives_the_papers_table(name, base, tuned, target, bwt, ti):
+def test_change_gives_the_papers_table(
+    name: str, base: tuple[float, ...], tuned: tuple[float, ...], target: str, bwt: float, ti: float
+) -> None:
     found = change(scores(base, target), scores(tuned, target))
     assert found.bwt == pytest.approx(bwt, abs=0.01 if name != "Llama MBPP GT" else 0.05)
     assert found.ti == pytest.approx(ti, abs=0.01)
     assert found.undefined == ()
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     # (0.5 -> 0.25 is -50 %, 0.8 -> 1.0 is +25 %): mean -12.5 %; points: (25 - 20) / 2 = 2.5 lost.
     before, after = {"a": 0.5, "b": 0.8}, {"a": 0.25, "b": 1.0}
     assert backward_transfer(before, after) == pytest.approx(-12.5)
@@ -55,7 +57,7 @@ def test_by_hand():
     assert target_improvement(0.4, 0.5) == pytest.approx(25.0)
 
 
-def test_a_zero_base_is_named_and_never_infinite():
+def test_a_zero_base_is_named_and_never_infinite() -> None:
     with pytest.raises(ZeroBaseError, match=r"'code', 'law'"):
         backward_transfer({"code": 0, "law": 0, "math": 1}, {"code": 1, "law": 0, "math": 1})
     with pytest.raises(ZeroBaseError, match="'gsm8k'"):
@@ -76,7 +78,7 @@ def test_a_zero_base_is_named_and_never_infinite():
     assert found.drop == 50
 
 
-def test_no_other_task_is_said_once():
+def test_no_other_task_is_said_once() -> None:
     only = [TaskScore(task="t", correct=(True,), target=True)]
     found = change(only, only)
     assert (found.ti, found.bwt, found.drop) == (0, None, None)
@@ -84,7 +86,7 @@ def test_no_other_task_is_said_once():
     assert "forgetting is unknown" in found.undefined[0]
 
 
-def test_models_measured_differently_are_refused():
+def test_models_measured_differently_are_refused() -> None:
     one = [TaskScore(task="a", correct=(True, False))]
     with pytest.raises(ValueError, match="same tasks: a, b"):
         change(one, [TaskScore(task="b", correct=(True, False))])
@@ -95,7 +97,9 @@ def test_models_measured_differently_are_refused():
 
 
 @given(st.dictionaries(st.text(), st.floats(0.01, 1), min_size=1), st.floats(0, 2))
-def test_scaling_every_task_alike_gives_that_change(before, factor):
+def test_scaling_every_task_alike_gives_that_change(
+    before: dict[str, float], factor: float
+) -> None:
     after = {task: score * factor for task, score in before.items()}
     assert backward_transfer(before, after) == pytest.approx(100 * (factor - 1), abs=1e-6)
     mean = sum(before.values()) / len(before)

@@ -9,7 +9,7 @@ import pytest
 from ppx_ext.significance import mcnemar, over_seeds, paired_bootstrap, smallest_p, wilson
 
 
-def test_wilson_is_its_formula():
+def test_wilson_is_its_formula() -> None:
     correct, n, z = 7, 10, 1.959963984540054
     share = correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -19,7 +19,7 @@ def test_wilson_is_its_formula():
     assert wilson(0, 20)[1] > 0.1
 
 
-def test_mcnemar_counts_only_items_that_differ():
+def test_mcnemar_counts_only_items_that_differ() -> None:
     # 1 item only a has right, 6 only b: p = 2 (C(7,0) + C(7,1)) / 2**7 = 16 / 128.
     a = [True] + [False] * 6 + [True] * 50
     b = [False] + [True] * 6 + [True] * 50
@@ -31,12 +31,12 @@ def test_mcnemar_counts_only_items_that_differ():
     assert mcnemar([False] * 6, [True] * 6).significant
 
 
-def test_mcnemar_refuses_different_items():
+def test_mcnemar_refuses_different_items() -> None:
     with pytest.raises(ValueError, match="zip"):
         mcnemar([True], [True, False])
 
 
-def test_sign_flips_are_counted_exactly():
+def test_sign_flips_are_counted_exactly() -> None:
     # Of the 8 sign patterns of (2, -1, 4), |mean| >= 5/3 holds for (+,-,+), (+,+,+) and mirrors.
     found = over_seeds([1.0, 3.0, 1.0], [3.0, 2.0, 5.0])
     assert found.p == pytest.approx(4 / 8)
@@ -44,31 +44,44 @@ def test_sign_flips_are_counted_exactly():
 
 
 @pytest.mark.parametrize("seeds", [2, 5, 6, 8])
-def test_the_smallest_p_is_reached_where_all_seeds_agree(seeds):
+def test_the_smallest_p_is_reached_where_all_seeds_agree(seeds: int) -> None:
     found = over_seeds([0.0] * seeds, [float(s + 1) for s in range(seeds)])
     assert found.p == pytest.approx(smallest_p(seeds))
     assert found.significant == (seeds >= 6)
 
 
-def test_no_difference_is_not_significant():
+def test_no_difference_is_not_significant() -> None:
     assert over_seeds([0.5, 0.6], [0.5, 0.6]).p == 1.0
-    found = paired_bootstrap([0.5] * 4, [0.5] * 4)
+    found = paired_bootstrap(([0.5] * 4, [0.5] * 4))
     assert (found.low, found.high, found.significant) == (0, 0, False)
 
 
-def test_bootstrap_covers_what_normal_theory_gives():
+def test_bootstrap_covers_what_normal_theory_gives() -> None:
     a, b = [0.0] * 400, [1.0] * 240 + [0.0] * 160
-    found = paired_bootstrap(a, b, seed=1)
+    found = paired_bootstrap((a, b), seed=1)
     half = 1.96 * math.sqrt(0.6 * 0.4 / 400)
     assert found.low == pytest.approx(0.6 - half, abs=0.01)
     assert found.high == pytest.approx(0.6 + half, abs=0.01)
     assert found.significant
     assert "95 % CI +0.5" in found.words()
-    assert paired_bootstrap(a, b, seed=1) == found
+    assert paired_bootstrap((a, b), seed=1) == found
 
 
-def test_one_pair_is_too_few():
+def test_one_pair_is_too_few() -> None:
     with pytest.raises(ValueError, match="two or more pairs"):
         over_seeds([1.0], [2.0])
     with pytest.raises(ValueError, match="two or more pairs"):
-        paired_bootstrap([1.0, 2.0], [2.0])
+        paired_bootstrap(([1.0, 2.0], [2.0]))
+    with pytest.raises(ValueError, match="at least one task"):
+        paired_bootstrap()
+
+
+def test_tasks_weigh_alike_however_many_items_they_have() -> None:
+    # +0.5 on 10 items and -0.1 on 1000: the mean of the two is +0.2, not that of all items.
+    few = ([0.0] * 10, [1.0] * 5 + [0.0] * 5)
+    many = ([1.0] * 1000, [1.0] * 900 + [0.0] * 100)
+    found = paired_bootstrap(few, many)
+    assert found.mean == pytest.approx(0.2)
+    assert found.n == 1010
+    half = 1.96 * math.sqrt(0.25 / 10 + 0.09 / 1000) / 2
+    assert found.low == pytest.approx(0.2 - half, abs=0.02)

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import json
-
-import pytest
+from pathlib import Path
+from typing import Any
 
 import ppx_ood
+import pytest
+from ppx_ood.exact_match import Task, final_answer, grader, load_items
+
 from ppx_ext import TaskScore
 from ppx_ext.catalog import load
 from ppx_ext.evaluation import generate_greedy, render_prompt
 from ppx_ext.plan import PlanError, parse
-from ppx_ood.exact_match import Task, final_answer, grader, load_items
 from tests.models import tiny_model, tiny_tokenizer
 
 GSM8K = r"#### (.+)"
 
 
-def write(path, rows):
+def write(path: Any, rows: Any) -> Any:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
 
-def stage_of(block):
+def stage_of(block: Any) -> Any:
     return parse({"eval": {"use": "exact_match", **block}}, load([("ppx-ext", ppx_ood)])).eval
 
 
-def run(stage, model, tokenizer):
+def run(stage: Any, model: Any, tokenizer: Any) -> Any:
     return stage.component.evaluate(stage.settings, model, tokenizer)
 
 
-def test_a_recipes_block_measures_the_model(tmp_path):
+def test_a_recipes_block_measures_the_model(tmp_path: Path) -> None:
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
     prompts = ["What is 2 + 3?", "Hi", "a b"]
     texts = [render_prompt(tokenizer, prompt) for prompt in prompts]
@@ -67,11 +69,11 @@ def test_a_recipes_block_measures_the_model(tmp_path):
         ("Answer: B", r"[A-D]$", "B"),
     ],
 )
-def test_the_last_match_is_the_answer(text, pattern, answer):
+def test_the_last_match_is_the_answer(text: str, pattern: str | None, answer: str | None) -> None:
     assert final_answer(text, pattern) == answer
 
 
-def test_gold_is_read_by_the_same_pattern_or_taken_whole():
+def test_gold_is_read_by_the_same_pattern_or_taken_whole() -> None:
     grade = grader(GSM8K)
     assert grade("sum ... #### 72", "he sold 72\n#### 72")
     assert grade("#### 72", "72")
@@ -80,7 +82,7 @@ def test_gold_is_read_by_the_same_pattern_or_taken_whole():
     assert not grade("no answer at all", "no marker")
 
 
-def test_items_of_a_chat_leave_out_its_last_response(tmp_path):
+def test_items_of_a_chat_leave_out_its_last_response(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     path = write(tmp_path / "t.jsonl", [{"messages": chat, "answer": 3}] * 3)
     items = load_items(Task(name="t", path=path, prompt="messages", limit=2))
@@ -103,7 +105,7 @@ def test_items_of_a_chat_leave_out_its_last_response(tmp_path):
         ),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, line, message):
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"prompt": "p", "answer": "a"}\n' + line + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=message) as error:
@@ -111,7 +113,7 @@ def test_a_bad_line_is_named(tmp_path, line, message):
     assert str(path) in str(error.value)
 
 
-def test_a_missing_or_empty_file_is_named(tmp_path):
+def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*gone\.jsonl"):
         load_items(Task(name="t", path=tmp_path / "gone.jsonl"))
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -119,7 +121,7 @@ def test_a_missing_or_empty_file_is_named(tmp_path):
         load_items(Task(name="t", path=tmp_path / "empty.jsonl"))
 
 
-def test_wrong_settings_are_told_with_their_key():
+def test_wrong_settings_are_told_with_their_key() -> None:
     tasks = [{"name": "a", "path": "x", "patern": "("}, {"name": "a", "path": "x", "pattern": "("}]
     with pytest.raises(PlanError) as error:
         stage_of({"tasks": tasks, "batch_size": 0})
