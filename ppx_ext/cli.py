@@ -75,9 +75,7 @@ def methods(as_json: bool) -> None:
 @_DATA
 @_MODEL
 @click.option("--overwrite", is_flag=True, help="Replace what stands in --out.")
-def prepare(
-    recipe: str, out: Path, data: str | None, model: str | None, overwrite: bool
-) -> None:
+def prepare(recipe: str, out: Path, data: str | None, model: str | None, overwrite: bool) -> None:
     """Tokenise, score and mask a recipe's data; write the data set and its manifest.
 
     Killed at any moment, the next run goes on where the last one was.

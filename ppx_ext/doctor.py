@@ -193,7 +193,9 @@ def _on_hub(key: str, name: str) -> Finding:
     if isinstance(cached, str):
         return _ok(key, f"{name}: in the local hub cache")
     if HF_HUB_OFFLINE:
-        return _error(key, f"{name}: no such folder, not in the local hub cache, and HF_HUB_OFFLINE")
+        return _error(
+            key, f"{name}: no such folder, not in the local hub cache, and HF_HUB_OFFLINE"
+        )
     return _warning(key, f"{name}: no such folder; it would be fetched from the hub")
 
 

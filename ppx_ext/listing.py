@@ -77,7 +77,9 @@ def show_recipes(entries: Entries) -> None:
 
 
 def _setting(name: str, about: Mapping[str, Any]) -> str:
-    return f"{name} = {json.dumps(about['default'])}" if "default" in about else f"{name} (required)"
+    return (
+        f"{name} = {json.dumps(about['default'])}" if "default" in about else f"{name} (required)"
+    )
 
 
 def _plain(value: Any) -> Any:

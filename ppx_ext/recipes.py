@@ -47,7 +47,9 @@ def load(name_or_path: str | Path, *, folders: Sequence[Path] = ()) -> Recipe:
     """
     path = find(name_or_path, folders=folders)
     settings = _read(path)
-    return Recipe(path=path, host=_host(path, settings), settings=settings, block=settings.get("ppx"))
+    return Recipe(
+        path=path, host=_host(path, settings), settings=settings, block=settings.get("ppx")
+    )
 
 
 def find(name_or_path: str | Path, *, folders: Sequence[Path] = ()) -> Path:
