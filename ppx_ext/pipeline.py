@@ -1,128 +1,90 @@
-"""The flow: tokenised examples -> scores -> mask -> labels -> prepared data set with its records.
+"""The flow: tokenised rows -> scores -> mask -> labels -> prepared data set with its records.
 
-A newcomer reads this module first.
+A newcomer reads this module first. The stages are functions of a data set that also yield a
+`StageRecord`; the mask is one (`mask_stage`), builders and samplers join before it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ppx_ext import masking, tokens
+from ppx_ext import manifest
 from ppx_ext.catalog import Catalog
-from ppx_ext.contracts import Mask, Numbers, Scored, StageRecord
+from ppx_ext.contracts import StageRecord
 from ppx_ext.effects import Base
-from ppx_ext.examples import ROW, Examples
-from ppx_ext.plan import Plan, Stage
-from ppx_ext.scored import ScoredRows, score_rows, version_of
-from ppx_ext.store import fingerprint
+from ppx_ext.examples import Examples
+from ppx_ext.files import write_json
+from ppx_ext.mask_stage import Masked, mask_dataset
+from ppx_ext.plan import Plan
+from ppx_ext.prepared import Prepared, is_whole, load_prepared, write_dataset
+from ppx_ext.tokens import end_of_turn_ids
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from ppx_ext.contracts import Bools
+__all__ = ["Masked", "Prepared", "Tokenized", "load_prepared", "mask_dataset", "prepare"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masked:
-    """A tokenised data set whose labels carry the mask.
+class Tokenized:
+    """A recipe's training rows as its host tokenises them, and what is needed to mask them.
 
     Attributes:
-        dataset: the same columns and rows in the same order, less the rows that the mask left
-            without a target; only ``labels`` differ.
-        records: one for each stage that ran.
-        state: the mask's fitted state.
-        scores: the scores that were read, aligned with the rows that came in; None where there
-            were none.
+        dataset: columns ``input_ids`` and ``labels``; others only where a stage reads them.
+        tokenizer: of the run.
+        base: the untouched model.
+        plan: what the recipe asks for.
+        catalog: the installed methods.
+        records: of the stages before.
     """
 
     dataset: Dataset
-    records: tuple[StageRecord, ...]
-    state: Numbers
-    scores: ScoredRows | None = None
+    tokenizer: Tokenizer
+    base: Base
+    plan: Plan
+    catalog: Catalog
+    records: tuple[StageRecord, ...] = ()
 
 
-def mask_dataset(
-    dataset: Dataset,
-    *,
-    plan: Plan,
-    catalog: Catalog,
-    base: Base,
-    tokenizer: Tokenizer,
-    store: Path,
-    state: Numbers | None = None,
-    drop_rows: bool = True,
-) -> Masked:
-    """Score and mask a tokenised data set (columns ``input_ids`` and ``labels``).
+def prepare(found: Tokenized, out: Path, *, overwrite: bool = False) -> Prepared:
+    """Run all stages on tokenised rows and write the result to the folder ``out``.
 
-    Scores are kept under ``store``, by the fingerprint of all they depend on: a second call with
-    another threshold reads them, and a call that was killed goes on at its last finished shard.
-    Processes that call this at once share the work.
-
-    With ``apply: baked`` the labels are rewritten; with ``collator`` they stay, and the stored
-    scores join as ``binary`` columns ``ppx_<score>`` beside the row's number; with ``online``
-    nothing happens here.
-
-    Args:
-        dataset: the tokenised rows; a column ``ppx_row`` may hold their places in the user's data.
-        plan: what the recipe asks for.
-        catalog: the installed methods.
-        base: the untouched model; not loaded where all scores are kept.
-        tokenizer: of the run.
-        store: folder of all scores.
-        state: use this fitted state (that of the training set, for an evaluation set) instead of
-            fitting one.
-        drop_rows: leave out rows without a kept target (hosts drop them, or fail, as they choose);
-            an evaluation set keeps them.
+    ``dataset/`` holds Parquet for both hosts, ``scores/`` each score, ``targets.arrow`` what plain
+    fine-tuning would train on, ``tokenizer/`` the tokenizer, ``manifest.json`` every setting,
+    fingerprint, version and record, ``timings.json`` the durations. All but the last are the same
+    bytes however often the run was killed and begun again, and however many processes shared it.
 
     Raises:
-        ValueError: wrong columns or labels, a score that is no number, or no target is kept.
-        OSError: the scores cannot be written.
+        ValueError: ``out`` was prepared from other inputs (each is named) and ``overwrite`` is
+            False; a stage is not offered yet; or as `mask_dataset`.
+        OSError: something cannot be written.
     """
+    started = time.perf_counter()
+    plan = found.plan
     _check_offered(plan)
-    stage = plan.mask
-    if stage is None or plan.apply == "online":
-        return Masked(dataset=dataset, records=(), state={})
-    examples = Examples(dataset=dataset, ends=tokens.end_of_turn_ids(tokenizer))
-    scored = score_rows(
-        stage.component.needs(stage.settings),
-        examples,
+    ends = end_of_turn_ids(found.tokenizer)
+    inputs = _inputs(found, Examples(dataset=found.dataset, ends=ends))
+    manifest.claim(out, inputs, overwrite=overwrite)
+    masked = mask_dataset(
+        found.dataset,
         plan=plan,
-        catalog=catalog,
-        base=base,
-        tokenizer=tokenizer,
-        root=store,
+        catalog=found.catalog,
+        base=found.base,
+        tokenizer=found.tokenizer,
+        store=out / manifest.SCORES,
     )
-    fitted = masking.fit(stage, scored) if state is None else state
-    keep, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
-    left = [at for at, keep_R in enumerate(keep) if keep_R.any()]
-    if not left:
-        raise ValueError(
-            f"mask {stage.component.name!r} keeps no target of any of the {len(keep)} rows: there "
-            f"would be nothing to train on. Its settings: {stage.dump()}"
-        )
-    record = StageRecord(
-        stage="mask",
-        component=stage.component.name,
-        fingerprint=_fingerprint(stage, fitted, scored, plan=plan, catalog=catalog),
-        settings={**stage.dump(), "apply": plan.apply},
-        numbers={**numbers, "rows": len(keep), "rows_without_targets": len(keep) - len(left)},
-    )
-    masked = _applied(dataset, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
-    if drop_rows and len(left) < len(keep):
-        log.info("%d rows have no target left and are dropped", len(keep) - len(left))
-        masked = masked.select(left, new_fingerprint=fingerprint([record.fingerprint, "left"]))
-    catalog.stage_finished(record)
-    return Masked(dataset=masked, records=(record,), state=fitted, scores=scored)
+    scored = time.perf_counter()
+    _write(found, masked, inputs, out)
+    seconds = {"stages": scored - started, "total": time.perf_counter() - started}
+    write_json(out / manifest.TIMINGS, {"seconds": seconds})
+    return load_prepared(out)
 
 
 def _check_offered(plan: Plan) -> None:
@@ -135,84 +97,62 @@ def _check_offered(plan: Plan) -> None:
             )
 
 
-def _decide(
-    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, seed: int, tokenizer: Tokenizer
-) -> tuple[list[Bools], Numbers]:
-    """Which targets each row keeps, bool (R,), and what the record tells of them."""
-    from ppx_ext.statistics import tally
+def _inputs(found: Tokenized, examples: Examples) -> dict[str, Any]:
+    """All that the scores hang on. A change of the mask's settings is none: it reuses them."""
+    return {
+        "schema": manifest.SCHEMA,
+        "base": {
+            "name": found.base.name,
+            "revision": found.base.revision,
+            "fingerprint": found.base.fingerprint(),
+        },
+        "tokenizer": {
+            "name": found.tokenizer.name_or_path,
+            "fingerprint": manifest.tokenizer_fingerprint(found.tokenizer),
+        },
+        "data": {"rows": len(examples), "fingerprint": examples.fingerprint()},
+        "scoring": {"dtype": found.plan.scoring.dtype},
+    }
 
-    keep: list[Bools] = []
 
-    def decided() -> Iterator[tuple[Scored, Bools]]:
-        for row in scored:
-            keep.append(masking.keep_targets(stage, state, row, seed=seed))
-            yield row, keep[-1]
+def _write(found: Tokenized, masked: Masked, inputs: dict[str, Any], out: Path) -> None:
+    """Write data set, tokenizer and manifest; the first of several processes does, alone."""
+    from filelock import FileLock
 
-    return keep, tally(decided(), tokenizer=tokenizer, state=state)
-
-
-def _fingerprint(
-    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, plan: Plan, catalog: Catalog
-) -> str:
-    return fingerprint(
-        {
-            "scores": scored.fingerprints(),
-            "data": scored.examples.fingerprint(),
-            "mask": stage.dump(),
-            "state": state,
-            "seed": plan.seed,
-            "apply": plan.apply,
-            "version": version_of(catalog, "mask", stage.component.name),
+    with FileLock(out / manifest.LOCK):
+        before = _manifest_or_none(out)
+        about = {
+            **inputs,
+            "plan": found.plan.dump(),
+            "state": dict(masked.state),
+            "scores": {} if masked.scores is None else masked.scores.describe(),
+            "records": manifest.dump_records([*found.records, *masked.records]),
+            "seeds": {"plan": found.plan.seed},
+            "versions": manifest.versions(),
         }
-    )
+        if before is not None and _same(before, about) and is_whole(out, before):
+            log.info("%s is prepared already, by the very same settings", out)
+            return
+        if before is not None:
+            lines = manifest.differences(before["plan"], about["plan"], "ppx")
+            log.info(
+                "the scores of %s are reused; changed: %s", out, "; ".join(lines) or "versions"
+            )
+            (out / manifest.MANIFEST).unlink()
+        about["dataset"] = write_dataset(masked, found.dataset, out)
+        found.tokenizer.save_pretrained(str(out / manifest.TOKENIZER))
+        write_json(out / manifest.MANIFEST, about)
 
 
-def _applied(
-    dataset: Dataset, scored: ScoredRows, keep: list[Bools], *, apply: str, fingerprint: str
-) -> Dataset:
-    if apply == "baked":
-        return _with_labels(dataset, scored.examples, keep, fingerprint)
-    from datasets import concatenate_datasets
-
-    columns = [stored.dataset(f"ppx_{name}") for name, stored in scored.stored.items()]
-    if ROW not in dataset.column_names:
-        dataset = dataset.add_column(ROW, np.arange(len(dataset)))
-    return concatenate_datasets([dataset, *columns], axis=1)
+def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    return {**before, "dataset": None} == {**now, "dataset": None}
 
 
-def _with_labels(
-    dataset: Dataset, examples: Examples, keep: list[Bools], fingerprint: str
-) -> Dataset:
-    def rewrite(table: pa.Table, indices: list[int]) -> pa.Table:
-        first, last = indices[0], indices[-1] + 1
-        chunk = examples.chunk(first, last)
-        labels = _masked_labels(chunk.examples(examples.ends), keep[first:last], chunk.labels)
-        field = table.schema.field("labels")
-        at = table.column_names.index("labels")
-        return table.set_column(at, field, _list_column(labels, chunk.lengths_N, field.type))
-
-    mapped = dataset.with_format("arrow").map(
-        rewrite,
-        batched=True,
-        with_indices=True,
-        load_from_cache_file=False,
-        new_fingerprint=fingerprint,
-    )
-    return mapped.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    lines = manifest.differences(before["plan"], now["plan"], "ppx")
+    lines += manifest.differences(before["versions"], now["versions"], "versions")
+    return "; ".join(lines) or "the data set is written anew"
 
 
-def _masked_labels(examples: Iterable[Any], keep: list[Bools], labels: Any) -> Any:
-    """The rows' own labels, one row after the other, with -100 where the mask took the loss."""
-    start, parts = 0, []
-    for example, keep_R in zip(examples, keep, strict=True):
-        stop = start + len(example.ids_T)
-        parts.append(masking.masked_labels(labels[start:stop], example, keep_R))
-        start = stop
-    return np.concatenate(parts)
-
-
-def _list_column(values: Any, lengths_N: Any, kind: Any) -> pa.Array:
-    import pyarrow as pa
-
-    starts = np.concatenate([[0], np.cumsum(lengths_N)])
-    return pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values)).cast(kind)
+def _manifest_or_none(out: Path) -> dict[str, Any] | None:
+    return manifest.read_manifest(out) if (out / manifest.MANIFEST).exists() else None

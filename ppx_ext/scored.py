@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext import store
 from ppx_ext.catalog import Catalog
-from ppx_ext.contracts import Need, Scored, TokenScorer, Tools
+from ppx_ext.contracts import Example, Need, Scored, TokenScorer, Tools
 from ppx_ext.effects import Base, check_tokenizer, fingerprint_of, lend
 from ppx_ext.examples import Examples
-from ppx_ext.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+    from ppx_ext.contracts import Floats
     from ppx_ext.plan import Plan
 
 
@@ -32,6 +33,13 @@ class ScoredRows:
         names = list(self.stored)
         for example, *values in zip(self.examples, *self.stored.values(), strict=True):
             yield Scored(example=example, scores=dict(zip(names, values, strict=True)))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """The folder of each score and all that it depends on, as plain JSON values."""
+        return {
+            name: {"folder": stored.key.folder, **stored.key.words()}
+            for name, stored in self.stored.items()
+        }
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of each score."""
@@ -72,29 +80,15 @@ def score_rows(
             "dtype": None if ref is None else plan.scoring.dtype,
         }
         key = store.Key(name=need.score, exact=scorer.exact, fields=fields)
-        stored[need.score] = _fill(key, rows, scorer, settings, tools, plan=plan, root=root)
+        score = functools.partial(_score, scorer, settings, tools)
+        stored[need.score] = store.fill(root, key, rows, score, shard_rows=plan.shard_rows)
     return ScoredRows(examples=examples, stored=stored)
 
 
-def _fill(
-    key: store.Key,
-    rows: Examples,
-    scorer: TokenScorer,
-    settings: Any,
-    tools: Tools,
-    *,
-    plan: Plan,
-    root: Path,
-) -> store.Stored:
-    with progress(f"scoring {key.name} (rows)", len(rows)) as advance:
-        return store.fill(
-            root,
-            key,
-            rows,
-            lambda examples: scorer.score(settings, examples, tools),
-            shard_rows=plan.shard_rows,
-            advance=advance,
-        )
+def _score(
+    scorer: TokenScorer, settings: Any, tools: Tools, examples: Sequence[Example]
+) -> Sequence[Floats]:
+    return scorer.score(settings, examples, tools)
 
 
 def version_of(catalog: Catalog, kind: str, name: str) -> str:

@@ -8,20 +8,20 @@ scores are the user's own). A shard is there wholly or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppx_ext.codec import CODEC, Key, decode, encode, encode_rows, quantize
 from ppx_ext.contracts import Example
 from ppx_ext.examples import Chunk, Examples
+from ppx_ext.files import write_atomic, write_json
+from ppx_ext.progress import progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,88 +31,18 @@ if TYPE_CHECKING:
 
     Score = Callable[[Sequence[Example]], Sequence[Floats]]
 
-CODEC = 1
-"""Changes with the layout of a shard, so that an old one is never misread."""
+__all__ = [
+    "Key",
+    "Stored",
+    "decode",
+    "encode",
+    "fill",
+    "quantize",
+    "stored_in",
+]
 
 WAIT_SECONDS = 30.0
-_NAME = re.compile(r"[A-Za-z0-9_]+")
 log = logging.getLogger(__name__)
-
-
-def fingerprint(fields: Any) -> str:
-    """Hash (128 bit, hex) of plain JSON values; the order of keys plays no part."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """What a score depends on: all of it takes part in the name of its folder.
-
-    Args:
-        name: the score's name.
-        exact: float64 is kept as given; else float16.
-        fields: plain JSON values (data, scorer, settings, model, dtype).
-
-    Raises:
-        ValueError: the name cannot be that of a folder and a column.
-    """
-
-    name: str
-    exact: bool
-    fields: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        """Check the name."""
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"score name {self.name!r}: only letters, digits and underscores may be used"
-            )
-
-    def words(self) -> dict[str, Any]:
-        """All that the fingerprint is made of."""
-        return {"score": self.name, "exact": self.exact, "codec": CODEC, **self.fields}
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all that the score depends on."""
-        return fingerprint(self.words())
-
-    @property
-    def folder(self) -> str:
-        """Name of the score's folder."""
-        return f"{self.name}-{self.fingerprint}"
-
-
-def quantize(scores_R: Floats, *, exact: bool = False) -> Floats:
-    """Scores at the precision they are stored with; every mask is decided on these values.
-
-    Raises:
-        ValueError: a finite score does not fit (float16 ends at 65504).
-    """
-    return decode(encode(scores_R, exact=exact), exact=exact)
-
-
-def encode(scores_R: Floats, *, exact: bool = False) -> bytes:
-    """Bytes of one row's scores: float16, or float64 where ``exact``. See `quantize`."""
-    if exact:
-        return np.asarray(scores_R, dtype="<f8").tobytes()
-    with np.errstate(over="ignore"):
-        half_R = np.asarray(scores_R).astype("<f2")
-    lost_R = np.isinf(half_R) & np.isfinite(scores_R)
-    if lost_R.any():
-        raise ValueError(
-            f"score {np.asarray(scores_R)[lost_R][0]} is beyond float16 (65504); a scorer of such "
-            "values must be declared with exact=True"
-        )
-    return half_R.tobytes()
-
-
-def decode(stored: bytes, *, exact: bool = False) -> Floats:
-    """Scores (R,) of one row: float32 from float16 bytes, float64 where ``exact``."""
-    if exact:
-        return np.frombuffer(stored, dtype="<f8")
-    return np.frombuffer(stored, dtype="<f2").astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +82,26 @@ class Stored:
         return concatenate_datasets(parts).rename_column(self.key.name, column)
 
 
+def stored_in(folder: Path, rows: int) -> Stored:
+    """A score that `fill` has finished, by its folder.
+
+    Raises:
+        ValueError: its key or one of its shards is missing.
+    """
+    path = folder / "key.json"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: the scores were moved or removed; make them again")
+    fields = json.loads(path.read_text())
+    shard_rows, name, exact = (fields.pop(key) for key in ("shard_rows", "score", "exact"))
+    fields.pop("codec")
+    key = Key(name=name, exact=exact, fields=fields)
+    stored = Stored(folder=folder, key=key, rows=rows, shard_rows=shard_rows)
+    missing = [path.name for path in stored.shards() if not path.exists()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}; make the scores again")
+    return stored
+
+
 def fill(
     root: Path,
     key: Key,
@@ -159,7 +109,6 @@ def fill(
     score: Score,
     *,
     shard_rows: int,
-    advance: Callable[[int], object] = lambda rows: None,
 ) -> Stored:
     """Have every row scored and stored; rows that are stored already are not scored again.
 
@@ -173,7 +122,6 @@ def fill(
         examples: the rows.
         score: gives ``float (R,)`` for each example that it is handed.
         shard_rows: rows between two writes; a folder that exists keeps its own.
-        advance: told how many more rows are done, here or elsewhere.
 
     Raises:
         ValueError: a score is NaN or infinite or of a wrong shape (the row is named), or a stored
@@ -184,18 +132,42 @@ def fill(
     folder.mkdir(parents=True, exist_ok=True)
     rows = _settle_key(folder, key, shard_rows)
     stored = Stored(folder=folder, key=key, rows=len(examples), shard_rows=rows)
-    missing = dict(enumerate(stored.shards()))
+    missing = {
+        shard: path
+        for shard, path in enumerate(stored.shards())
+        if not _is_good(path, key, examples.chunk(shard * rows, (shard + 1) * rows))
+    }
+    if not missing:
+        log.info("%s: the scores of all %d rows are there already", key.name, len(examples))
+        return stored
+    todo = sum(_size(stored, shard) for shard in missing)
+    with progress(f"scoring {key.name} (rows)", todo) as advance:
+        _fill_missing(missing, stored, examples, score, advance)
+    return stored
+
+
+def _fill_missing(
+    missing: dict[int, Path],
+    stored: Stored,
+    examples: Examples,
+    score: Score,
+    advance: Callable[[int], None],
+) -> None:
     wait = False
     while missing:
         done: list[int] = []
         for shard, path in missing.items():
-            if _finish(path, shard * rows, stored, examples, score, wait=wait and not done):
+            start = shard * stored.shard_rows
+            if _finish(path, start, stored, examples, score, wait=wait and not done):
                 done.append(shard)
-                advance(min(rows, len(examples) - shard * rows))
+                advance(_size(stored, shard))
         for shard in done:
             del missing[shard]
         wait = not done
-    return stored
+
+
+def _size(stored: Stored, shard: int) -> int:
+    return min(stored.shard_rows, stored.rows - shard * stored.shard_rows)
 
 
 def _finish(
@@ -234,43 +206,6 @@ def _settle_key(folder: Path, key: Key, shard_rows: int) -> int:
         return int(json.loads(path.read_text())["shard_rows"])
 
 
-def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> list[bytes]:
-    """The bytes of each row, checked.
-
-    Raises:
-        ValueError: a row is missing, of another length, not finite or beyond float16; it is named.
-    """
-    if len(values) != len(examples):
-        raise ValueError(
-            f"the scorer of {key.name!r} returned {len(values)} results for {len(examples)} rows"
-        )
-    return [
-        _encode_row(scores_R, example, key)
-        for scores_R, example in zip(values, examples, strict=True)
-    ]
-
-
-def _encode_row(scores_R: Floats, example: Example, key: Key) -> bytes:
-    targets = int(example.target_T.sum())
-    if np.shape(scores_R) != (targets,):
-        raise ValueError(
-            f"row {example.row}: the scorer of {key.name!r} returned shape {np.shape(scores_R)}; "
-            f"it must be ({targets},), one score for each target"
-        )
-    if not np.isfinite(scores_R).all():
-        at = int(np.argmin(np.isfinite(scores_R)))
-        token = int(np.flatnonzero(example.target_T)[at])
-        raise ValueError(
-            f"row {example.row}: score {key.name!r} is {scores_R[at]} at token {token} (id "
-            f"{example.ids_T[token]}). A model that overflows gives such values: try "
-            "`scoring: {dtype: float32}`, or take the row out. Finished rows are kept."
-        )
-    try:
-        return encode(scores_R, exact=key.exact)
-    except ValueError as error:
-        raise ValueError(f"row {example.row}, score {key.name!r}: {error}") from error
-
-
 def _write(path: Path, key: Key, chunk: Chunk, values: Sequence[bytes]) -> None:
     import pyarrow as pa
 
@@ -291,34 +226,6 @@ def _write(path: Path, key: Key, chunk: Chunk, values: Sequence[bytes]) -> None:
             writer.write_table(table)
 
     write_atomic(path, write)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write plain JSON values, keys sorted, whole or not at all."""
-    text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
-
-
-def write_atomic(path: Path, write: Callable[[Any], object]) -> None:
-    """Have ``write(file)`` fill a file that appears under ``path`` whole, or not at all.
-
-    Raises:
-        OSError: it cannot be written; nothing half-made is left.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written: {error.strerror or error}. What was finished is kept; "
-            "make room and run the same command again",
-        ) from error
 
 
 def _open(path: Path) -> pa.Table:

@@ -12,10 +12,10 @@ import numpy as np
 from ppx_ext.chats import Skip
 from ppx_ext.contracts import IGNORE, Example, Row, StageRecord
 from ppx_ext.examples import ROW, Examples
+from ppx_ext.files import fingerprint
 from ppx_ext.readers import Found, Source
 from ppx_ext.rows import Fields, canonical_rows
 from ppx_ext.skips import Skips
-from ppx_ext.store import fingerprint
 from ppx_ext.tokens import BATCH_ROWS, labels_of, tokenize
 
 if TYPE_CHECKING:

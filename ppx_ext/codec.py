@@ -1,0 +1,128 @@
+"""Scores as stored bytes: the one encoder and the one decoder, and what a score depends on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppx_ext.contracts import Example
+from ppx_ext.files import fingerprint
+
+if TYPE_CHECKING:
+    from ppx_ext.contracts import Floats
+
+CODEC = 1
+"""Changes with the layout of a shard, so that an old one is never misread."""
+
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a score depends on: all of it takes part in the name of its folder.
+
+    Args:
+        name: the score's name.
+        exact: float64 is kept as given; else float16.
+        fields: plain JSON values (data, scorer, settings, model, dtype).
+
+    Raises:
+        ValueError: the name cannot be that of a folder and a column.
+    """
+
+    name: str
+    exact: bool
+    fields: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check the name."""
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"score name {self.name!r}: only letters, digits and underscores may be used"
+            )
+
+    def words(self) -> dict[str, Any]:
+        """All that the fingerprint is made of."""
+        return {"score": self.name, "exact": self.exact, "codec": CODEC, **self.fields}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the score depends on."""
+        return fingerprint(self.words())
+
+    @property
+    def folder(self) -> str:
+        """Name of the score's folder."""
+        return f"{self.name}-{self.fingerprint}"
+
+
+def quantize(scores_R: Floats, *, exact: bool = False) -> Floats:
+    """Scores at the precision they are stored with; every mask is decided on these values.
+
+    Raises:
+        ValueError: a finite score does not fit (float16 ends at 65504).
+    """
+    return decode(encode(scores_R, exact=exact), exact=exact)
+
+
+def encode(scores_R: Floats, *, exact: bool = False) -> bytes:
+    """Bytes of one row's scores: float16, or float64 where ``exact``. See `quantize`."""
+    if exact:
+        return np.asarray(scores_R, dtype="<f8").tobytes()
+    with np.errstate(over="ignore"):
+        half_R = np.asarray(scores_R).astype("<f2")
+    lost_R = np.isinf(half_R) & np.isfinite(scores_R)
+    if lost_R.any():
+        raise ValueError(
+            f"score {np.asarray(scores_R)[lost_R][0]} is beyond float16 (65504); a scorer of such "
+            "values must be declared with exact=True"
+        )
+    return half_R.tobytes()
+
+
+def decode(stored: bytes, *, exact: bool = False) -> Floats:
+    """Scores (R,) of one row: float32 from float16 bytes, float64 where ``exact``."""
+    if exact:
+        return np.frombuffer(stored, dtype="<f8")
+    return np.frombuffer(stored, dtype="<f2").astype(np.float32)
+
+
+def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> list[bytes]:
+    """The bytes of each row, checked.
+
+    Raises:
+        ValueError: a row is missing, of another length, not finite or beyond float16; it is named.
+    """
+    if len(values) != len(examples):
+        raise ValueError(
+            f"the scorer of {key.name!r} returned {len(values)} results for {len(examples)} rows"
+        )
+    return [
+        _encode_row(scores_R, example, key)
+        for scores_R, example in zip(values, examples, strict=True)
+    ]
+
+
+def _encode_row(scores_R: Floats, example: Example, key: Key) -> bytes:
+    targets = int(example.target_T.sum())
+    if np.shape(scores_R) != (targets,):
+        raise ValueError(
+            f"row {example.row}: the scorer of {key.name!r} returned shape {np.shape(scores_R)}; "
+            f"it must be ({targets},), one score for each target"
+        )
+    if not np.isfinite(scores_R).all():
+        at = int(np.argmin(np.isfinite(scores_R)))
+        token = int(np.flatnonzero(example.target_T)[at])
+        raise ValueError(
+            f"row {example.row}: score {key.name!r} is {scores_R[at]} at token {token} (id "
+            f"{example.ids_T[token]}). A model that overflows gives such values: try "
+            "`scoring: {dtype: float32}`, or take the row out. Finished rows are kept."
+        )
+    try:
+        return encode(scores_R, exact=key.exact)
+    except ValueError as error:
+        raise ValueError(f"row {example.row}, score {key.name!r}: {error}") from error

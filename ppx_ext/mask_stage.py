@@ -1,0 +1,213 @@
+"""The mask stage: scores -> kept targets -> labels, the same for both hosts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppx_ext import masking, tokens
+from ppx_ext.catalog import Catalog
+from ppx_ext.contracts import Mask, Numbers, Scored, StageRecord
+from ppx_ext.effects import Base
+from ppx_ext.examples import ROW, Examples
+from ppx_ext.files import fingerprint
+from ppx_ext.plan import Plan, Stage
+from ppx_ext.scored import ScoredRows, score_rows, version_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from ppx_ext.contracts import Bools
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masked:
+    """A tokenised data set whose labels carry the mask.
+
+    Attributes:
+        dataset: the same columns and rows in the same order, less the rows that the mask left
+            without a target; only ``labels`` differ.
+        records: one for each stage that ran.
+        state: the mask's fitted state.
+        scores: the scores that were read, aligned with the rows that came in; None where there
+            were none.
+        left: which of the rows that came in are there; None where all are.
+    """
+
+    dataset: Dataset
+    records: tuple[StageRecord, ...]
+    state: Numbers
+    scores: ScoredRows | None = None
+    left: list[int] | None = None
+
+
+def mask_dataset(
+    dataset: Dataset,
+    *,
+    plan: Plan,
+    catalog: Catalog,
+    base: Base,
+    tokenizer: Tokenizer,
+    store: Path,
+    state: Numbers | None = None,
+    drop_rows: bool = True,
+) -> Masked:
+    """Score and mask a tokenised data set (columns ``input_ids`` and ``labels``).
+
+    Scores are kept under ``store``, by the fingerprint of all they depend on: a second call with
+    another threshold reads them, and a call that was killed goes on at its last finished shard.
+    Processes that call this at once share the work.
+
+    With ``apply: baked`` the labels are rewritten; with ``collator`` they stay, and the stored
+    scores join as ``binary`` columns ``ppx_<score>`` beside the row's number; with ``online``
+    nothing happens here.
+
+    Args:
+        dataset: the tokenised rows; a column ``ppx_row`` may hold their places in the user's data.
+        plan: what the recipe asks for.
+        catalog: the installed methods.
+        base: the untouched model; not loaded where all scores are kept.
+        tokenizer: of the run.
+        store: folder of all scores.
+        state: use this fitted state (that of the training set, for an evaluation set) instead of
+            fitting one.
+        drop_rows: leave out rows without a kept target (hosts drop them, or fail, as they choose);
+            an evaluation set keeps them.
+
+    Raises:
+        ValueError: wrong columns or labels, a score that is no number, or no target is kept.
+        OSError: the scores cannot be written.
+    """
+    stage = plan.mask
+    if stage is None or plan.apply == "online":
+        return Masked(dataset=dataset, records=(), state={})
+    examples = Examples(dataset=dataset, ends=tokens.end_of_turn_ids(tokenizer))
+    scored = score_rows(
+        stage.component.needs(stage.settings),
+        examples,
+        plan=plan,
+        catalog=catalog,
+        base=base,
+        tokenizer=tokenizer,
+        root=store,
+    )
+    fitted = masking.fit(stage, scored) if state is None else state
+    keep, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
+    left = [at for at, keep_R in enumerate(keep) if keep_R.any()]
+    if not left:
+        raise ValueError(
+            f"mask {stage.component.name!r} keeps no target of any of the {len(keep)} rows: there "
+            f"would be nothing to train on. Its settings: {stage.dump()}"
+        )
+    record = StageRecord(
+        stage="mask",
+        component=stage.component.name,
+        fingerprint=_fingerprint(stage, fitted, scored, plan=plan, catalog=catalog),
+        settings={**stage.dump(), "apply": plan.apply},
+        numbers={**numbers, "rows": len(keep), "rows_without_targets": len(keep) - len(left)},
+    )
+    masked = _applied(dataset, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
+    dropping = drop_rows and len(left) < len(keep)
+    if dropping:
+        log.info("%d rows have no target left and are dropped", len(keep) - len(left))
+        masked = masked.select(left, new_fingerprint=fingerprint([record.fingerprint, "left"]))
+    catalog.stage_finished(record)
+    return Masked(
+        dataset=masked,
+        records=(record,),
+        state=fitted,
+        scores=scored,
+        left=left if dropping else None,
+    )
+
+
+def _decide(
+    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, seed: int, tokenizer: Tokenizer
+) -> tuple[list[Bools], Numbers]:
+    """Which targets each row keeps, bool (R,), and what the record tells of them."""
+    from ppx_ext.statistics import tally
+
+    keep: list[Bools] = []
+
+    def decided() -> Iterator[tuple[Scored, Bools]]:
+        for row in scored:
+            keep.append(masking.keep_targets(stage, state, row, seed=seed))
+            yield row, keep[-1]
+
+    return keep, tally(decided(), tokenizer=tokenizer, state=state)
+
+
+def _fingerprint(
+    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, plan: Plan, catalog: Catalog
+) -> str:
+    return fingerprint(
+        {
+            "scores": scored.fingerprints(),
+            "data": scored.examples.fingerprint(),
+            "mask": stage.dump(),
+            "state": state,
+            "seed": plan.seed,
+            "apply": plan.apply,
+            "version": version_of(catalog, "mask", stage.component.name),
+        }
+    )
+
+
+def _applied(
+    dataset: Dataset, scored: ScoredRows, keep: list[Bools], *, apply: str, fingerprint: str
+) -> Dataset:
+    if apply == "baked":
+        return _with_labels(dataset, scored.examples, keep, fingerprint)
+    from datasets import concatenate_datasets
+
+    columns = [stored.dataset(f"ppx_{name}") for name, stored in scored.stored.items()]
+    if ROW not in dataset.column_names:
+        dataset = dataset.add_column(ROW, np.arange(len(dataset)))
+    return concatenate_datasets([dataset, *columns], axis=1)
+
+
+def _with_labels(
+    dataset: Dataset, examples: Examples, keep: list[Bools], fingerprint: str
+) -> Dataset:
+    def rewrite(table: pa.Table, indices: list[int]) -> pa.Table:
+        first, last = indices[0], indices[-1] + 1
+        chunk = examples.chunk(first, last)
+        labels = _masked_labels(chunk.examples(examples.ends), keep[first:last], chunk.labels)
+        field = table.schema.field("labels")
+        at = table.column_names.index("labels")
+        return table.set_column(at, field, _list_column(labels, chunk.lengths_N, field.type))
+
+    mapped = dataset.with_format("arrow").map(
+        rewrite,
+        batched=True,
+        with_indices=True,
+        load_from_cache_file=False,
+        new_fingerprint=fingerprint,
+    )
+    return mapped.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
+
+
+def _masked_labels(examples: Iterable[Any], keep: list[Bools], labels: Any) -> Any:
+    """The rows' own labels, one row after the other, with -100 where the mask took the loss."""
+    start, parts = 0, []
+    for example, keep_R in zip(examples, keep, strict=True):
+        stop = start + len(example.ids_T)
+        parts.append(masking.masked_labels(labels[start:stop], example, keep_R))
+        start = stop
+    return np.concatenate(parts)
+
+
+def _list_column(values: Any, lengths_N: Any, kind: Any) -> pa.Array:
+    import pyarrow as pa
+
+    starts = np.concatenate([[0], np.cumsum(lengths_N)])
+    return pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values)).cast(kind)

@@ -1,0 +1,207 @@
+"""A prepared folder: written once, and read by hosts, `ppx view` and `ppx report`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppx_ext import manifest, store
+from ppx_ext.contracts import IGNORE, Example, Scored
+from ppx_ext.examples import CHUNK_ROWS, ROW, Examples
+from ppx_ext.files import write_atomic
+from ppx_ext.tokens import end_of_turn_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from ppx_ext.contracts import Bools
+    from ppx_ext.mask_stage import Masked
+
+FILE = "train.parquet"
+ROW_GROUP = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedRow:
+    """One row of a prepared data set.
+
+    Attributes:
+        scored: the example with its targets before the mask, and its scores, each float (R,).
+        keep_T: True at tokens that keep their loss.
+    """
+
+    scored: Scored
+    keep_T: Bools
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What `pipeline.prepare` wrote.
+
+    Attributes:
+        folder: where it lies.
+        manifest: settings, fingerprints, versions, records.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """``input_ids``, ``attention_mask`` and ``labels`` with the mask."""
+        import pyarrow.parquet as pq
+        from datasets import Dataset
+
+        return Dataset(pq.read_table(self.folder / manifest.DATASET / FILE, memory_map=True))
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the run, as it was saved here."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(str(self.folder / manifest.TOKENIZER))
+
+    @functools.cached_property
+    def scores(self) -> Mapping[str, store.Stored]:
+        """Each score, for all rows that were scored; `rows` aligns them with the data set."""
+        folders = {name: about["folder"] for name, about in self.manifest["scores"].items()}
+        rows = int(self.manifest["data"]["rows"])
+        return {
+            name: store.stored_in(self.folder / manifest.SCORES / folder, rows)
+            for name, folder in folders.items()
+        }
+
+    def rows(self) -> Iterator[PreparedRow]:
+        """The rows of the data set in order, with their scores and what the mask kept of them."""
+        targets = _read(self.folder / manifest.TARGETS)
+        ends = end_of_turn_ids(self.tokenizer)
+        values = zip(*self.scores.values(), strict=True) if self.scores else None
+        at = -1
+        for index, row in enumerate(self.dataset.select_columns(["input_ids", "labels"])):
+            place, found, packed = (column[index].as_py() for column in targets.columns)
+            scores_R: tuple[Any, ...] = ()
+            while values is not None and at < place:
+                at, scores_R = at + 1, next(values)
+            ids_T = np.asarray(row["input_ids"], dtype=np.int32)
+            target_T = np.unpackbits(np.frombuffer(packed, np.uint8), count=len(ids_T)).astype(bool)
+            example = Example(
+                row=found,
+                ids_T=ids_T,
+                target_T=target_T,
+                end_T=target_T & np.isin(ids_T, list(ends)),
+            )
+            scored = Scored(example=example, scores=dict(zip(self.scores, scores_R, strict=True)))
+            yield PreparedRow(scored=scored, keep_T=np.asarray(row["labels"]) != IGNORE)
+
+
+def load_prepared(folder: str | Path) -> Prepared:
+    """Open what `pipeline.prepare` wrote.
+
+    Raises:
+        ValueError: nothing is prepared there, or the data set's file is not the one that the
+            manifest speaks of.
+    """
+    folder = Path(folder)
+    about = manifest.read_manifest(folder)
+    if not is_whole(folder, about):
+        path = folder / manifest.DATASET / FILE
+        raise ValueError(
+            f"{path} is missing, or is not what {manifest.MANIFEST} speaks of; prepare it again"
+        )
+    return Prepared(folder=folder, manifest=about)
+
+
+def is_whole(folder: Path, about: Mapping[str, Any]) -> bool:
+    """Whether the data set's file is there, and is the one that the manifest speaks of."""
+    path = folder / manifest.DATASET / FILE
+    return path.exists() and manifest.file_hash(path) == about["dataset"]["hash"]
+
+
+def write_dataset(masked: Masked, dataset: Dataset, out: Path) -> dict[str, Any]:
+    """Write the data set and the targets of its rows; returns what the manifest tells of it.
+
+    Args:
+        masked: the rows that are left.
+        dataset: the rows that came in, whose labels say what the targets were.
+        out: the prepared folder.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (out / manifest.DATASET).mkdir(exist_ok=True)
+    left = range(len(dataset)) if masked.left is None else masked.left
+    names = [n for n in masked.dataset.column_names if n in ("input_ids", "labels") or _own(n)]
+    table = masked.dataset.select_columns(names).with_format("arrow")[:]
+    ids = table.column("input_ids").combine_chunks()
+    # Axolotl knows a tokenised data set by these three columns.
+    ones = pa.array(np.ones(len(ids.flatten()), dtype=np.int8))
+    mask = pa.ListArray.from_arrays(_starts(ids), ones)
+    table = table.append_column("attention_mask", mask).replace_schema_metadata(None)
+    path = out / manifest.DATASET / FILE
+    write_atomic(
+        path, lambda f: pq.write_table(table, f, row_group_size=ROW_GROUP, compression="zstd")
+    )
+    targets = _targets(dataset.select(left), list(left))
+    write_atomic(out / manifest.TARGETS, lambda f: _stream(targets, f))
+    return {
+        "file": FILE,
+        "hash": manifest.file_hash(path),
+        "rows": table.num_rows,
+        "columns": table.column_names,
+    }
+
+
+def _own(name: str) -> bool:
+    return name.startswith("ppx_") and name != ROW
+
+
+def _starts(lists: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]), type=pa.int32())
+
+
+def _targets(dataset: Dataset, places: list[int]) -> pa.Table:
+    """Of each row: its place among the scored rows and in the user's data; its targets as bits."""
+    import pyarrow as pa
+
+    examples = Examples(dataset=dataset, ends=frozenset())
+    found: list[int] = []
+    packed: list[bytes] = []
+    for start in range(0, len(examples), CHUNK_ROWS):
+        chunk = examples.chunk(start, start + CHUNK_ROWS)
+        # Rows are counted where they came in, not where they are now.
+        rows = (
+            chunk.rows_N.tolist() if ROW in dataset.column_names else places[start:][: len(chunk)]
+        )
+        found += rows
+        packed += [np.packbits(one.target_T).tobytes() for one in chunk.examples(frozenset())]
+    return pa.table(
+        {
+            "place": pa.array(places, type=pa.int64()),
+            "row": pa.array(found, type=pa.int64()),
+            "targets": pa.array(packed, type=pa.binary()),
+        }
+    )
+
+
+def _stream(table: pa.Table, file: Any) -> None:
+    import pyarrow as pa
+
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_stream(source).read_all()
