@@ -1,4 +1,4 @@
-"""The demo's target task as chats, and its base model: DIR/train.jsonl, DIR/validation.jsonl, base/.
+"""The demo's target task as chats (DIR/train.jsonl, DIR/validation.jsonl) and its model (base/).
 
 python story.py data/story
 """

@@ -170,7 +170,7 @@ AXOLOTL: dict[str, Any] = {
 
 @pytest.fixture
 def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """``examined(host, settings) -> (exit code, what --json prints)`` in a folder with all files."""
+    """``examined(host, settings) -> (exit code, what --json prints)``; all files are there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')

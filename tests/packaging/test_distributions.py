@@ -1,4 +1,4 @@
-"""The wheel as a user gets it, beside a third party's distribution, in an environment of its own."""
+"""The wheel as a user gets it, beside a third party's, in an environment of its own."""
 
 from __future__ import annotations
 

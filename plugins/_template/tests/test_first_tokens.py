@@ -1,6 +1,7 @@
 import numpy as np
 import pydantic
 import pytest
+
 from ppx_ext import Example, Scored
 from ppx_ext.catalog import load
 from ppx_first_tokens import FIRST_TOKENS, Settings
