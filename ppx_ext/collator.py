@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppx_ext import masking, store
+from ppx_ext import codec, masking
 from ppx_ext.contracts import IGNORE, Example, Mask, Numbers, Scored
 from ppx_ext.examples import ROW
 
@@ -108,7 +108,7 @@ class MaskingCollator:
                 f"{COLUMN + name!r}). Keep the column (remove_unused_columns: false, no packing of "
                 "columns), or use `apply: baked`."
             )
-        scores_R = store.decode(stored, exact=self.exact[name])
+        scores_R = codec.decode(stored, exact=self.exact[name])
         if len(scores_R) < targets:
             raise ValueError(
                 f"row {_row(feature)} has {targets} targets but {len(scores_R)} scores "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppx_ext import masking, store
+from ppx_ext import codec, masking
 from ppx_ext.contracts import IGNORE, Example, Mask, Numbers, Scored
 from ppx_ext.tokens import from_labels
 
@@ -122,10 +122,10 @@ class OnlineMasker:
             give = self._score_in_lockstep if self.lockstep else self._score_documents
             for key, found in zip(new, give(model, inputs, list(new.values())), strict=True):
                 # Through the store's precision, so that masks equal the baked ones.
-                fresh[key] = {name: store.encode(found[name]) for name in self.names}
+                fresh[key] = {name: codec.encode(found[name]) for name in self.names}
         self._remember(fresh)
         stored = [fresh.get(key) or self.kept[key] for key in keys]
-        return [{name: store.decode(row[name]) for name in self.names} for row in stored]
+        return [{name: codec.decode(row[name]) for name in self.names} for row in stored]
 
     def _score_documents(
         self, model: Any, inputs: Mapping[str, Any], documents: list[Document]

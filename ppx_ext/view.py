@@ -9,103 +9,22 @@ import base64
 import functools
 import hashlib
 import itertools
-import math
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppx_ext.visible import Piece, pieces
+from ppx_ext.files import write_atomic
+from ppx_ext.shown import EDGES, Shown, ViewRow, shown
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from jinja2 import Environment
     from rich.console import Console
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from ppx_ext.contracts import Bools, Ints
-
-    Float64s = npt.NDArray[np.float64]
-
-SHORT_CONTEXT = 12
-EDGES = (1.1, 1.5, 2.5, 5.0, 10.0, 25.0, 100.0, 1000.0)
-"""Perplexities where a colour ends: nearly even on a log scale, 1.5 to 1000 being the paper's."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ViewRow:
-    """One row to be shown.
-
-    Attributes:
-        row: its number in the user's data.
-        ids_T: token ids.
-        target_T: True where plain fine-tuning would train.
-        keep_T: True where the loss is kept.
-        nll_T: score of each token in nats; NaN where there is none (the prompt).
-    """
-
-    row: int
-    ids_T: Ints
-    target_T: Bools
-    keep_T: Bools
-    nll_T: Float64s
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Token:
-    """A token as it is shown; ``level`` counts the `EDGES` at or below its perplexity."""
-
-    pieces: Sequence[Piece]
-    masked: bool
-    nll: float | None
-    level: int
-    special: bool
-
-    @property
-    def title(self) -> str:
-        """The token's numbers in words."""
-        if self.nll is None:
-            return "masked" if self.masked else "kept"
-        perplexity = math.exp(min(self.nll, 700.0))
-        return (
-            f"perplexity {perplexity:.4g} · nll {self.nll:.3f} · p {math.exp(-self.nll):.2%} · "
-            + ("masked" if self.masked else "kept")
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """A stretch of tokens that are all trained on (``response``), or none of them."""
-
-    response: bool
-    tokens: Sequence[Token]
-
-    @property
-    def folded(self) -> bool:
-        """Whether it is shown folded away: a long stretch without loss."""
-        return not self.response and len(self.tokens) > SHORT_CONTEXT
-
-    @property
-    def opening(self) -> str:
-        """The beginning of the text, on one line."""
-        text = "".join(piece.text for token in self.tokens[:80] for piece in token.pieces)
-        return " ".join(text.split())[:160]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """A row, ready for a template, with its numbers."""
-
-    row: int
-    blocks: Sequence[Sequence[Part]]
-    targets: int
-    masked: int
-    loss_kept: float | None
-    ppl: float | None
-    ppl_kept: float | None
+    from ppx_ext.prepared import PreparedRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +50,7 @@ class TokenView:
         """The rows, ready for a template."""
         texts = self._texts()
         special = frozenset(self.tokenizer.all_special_ids) if self.tokenizer else frozenset()
-        return [_shown(row, texts, special) for row in self.rows]
+        return [shown(row, texts, special) for row in self.rows]
 
     def html(self) -> str:
         """One self-contained page: no network, and scripts only for extras."""
@@ -141,13 +60,9 @@ class TokenView:
 
     def save(self, path: Path) -> Path:
         """Write the page to ``path``, wholly or not at all."""
+        page = self.html().encode()
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(self.html())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_atomic(path, lambda file: file.write(page))
         return path
 
     def print(self, console: Console | None = None) -> None:
@@ -171,6 +86,79 @@ class TokenView:
         return dict(zip(ids, token_texts(self.tokenizer, ids), strict=True))
 
 
+def show(folder: str | Path, *, rows: int, html: Path | None = None) -> TokenView:
+    """Show the first rows of a prepared folder in the terminal, or write them as a page.
+
+    Args:
+        folder: what `ppx prepare` wrote.
+        rows: how many rows.
+        html: where to write the page; None prints to the terminal.
+
+    Raises:
+        ValueError: nothing is prepared there.
+        OSError: the page cannot be written.
+    """
+    view = read(folder, rows=rows)
+    if html is None:
+        view.print()
+    else:
+        view.save(html)
+    return view
+
+
+def read(folder: str | Path, *, rows: int) -> TokenView:
+    """The first rows of a prepared folder, to be shown (in a notebook: as they are returned).
+
+    Raises:
+        ValueError: nothing is prepared there.
+    """
+    from ppx_ext.prepared import load_prepared
+
+    prepared = load_prepared(folder)
+    found = [_view_row(row) for row in itertools.islice(prepared.rows(), rows)]
+    about = prepared.manifest
+    return TokenView(
+        rows=found,
+        tokenizer=prepared.tokenizer,
+        title=f"{Path(folder).name}: token perplexities under {about['base']['name']}",
+        threshold=(about.get("state") or {}).get("ppl_threshold"),
+        facts=_facts(about, len(found)),
+    )
+
+
+def _view_row(row: PreparedRow) -> ViewRow:
+    from ppx_ext.statistics import nll_of
+
+    example = row.scored.example
+    nll_T = np.full(len(example.ids_T), np.nan)
+    nll_R = nll_of(row.scored)
+    if nll_R is not None:
+        nll_T[example.target_T] = nll_R
+    return ViewRow(
+        row=example.row,
+        ids_T=example.ids_T,
+        target_T=example.target_T,
+        keep_T=row.keep_T,
+        nll_T=nll_T,
+    )
+
+
+def _facts(about: Mapping[str, Any], shown: int) -> list[tuple[str, str]]:
+    facts = [("rows shown", f"{shown} of {about['dataset']['rows']}")]
+    record = next((r for r in about["records"] if r["stage"] == "mask"), None)
+    if record is None:
+        return [*facts, ("mask", "none in these labels")]
+    numbers, settings = record["numbers"], record["settings"]
+    line = settings.get("ppl_threshold") or settings.get("mask_fraction")
+    facts = [("mask", f"{record['component']} {'' if line is None else line}".strip()), *facts]
+    if settings.get("apply", "baked") != "baked":
+        facts.append(("applied", f"{settings['apply']}: not in these labels"))
+    facts.append(("masked of all targets", f"{numbers['masked_share']:.1%}"))
+    if numbers.get("loss_kept") is not None:
+        facts.append(("loss kept", f"{numbers['loss_kept']:.1%}"))
+    return facts
+
+
 @functools.cache
 def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -182,48 +170,3 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _shown(row: ViewRow, texts: dict[int, str], special: frozenset[int]) -> Shown:
-    nll_R = row.nll_T[row.target_T]
-    keep_R = row.keep_T[row.target_T]
-    known = len(nll_R) > 0 and not np.isnan(nll_R).any()
-    total = float(nll_R.sum()) if known else 0.0
-    parts = _parts(row, texts, special)
-    return Shown(
-        row=row.row,
-        blocks=[list(block) for _, block in itertools.groupby(parts, key=lambda part: part.folded)],
-        targets=len(keep_R),
-        masked=int((~keep_R).sum()),
-        loss_kept=float(nll_R[keep_R].sum()) / total if total > 0 else None,
-        ppl=_perplexity(nll_R) if known else None,
-        ppl_kept=_perplexity(nll_R[keep_R]) if known and keep_R.any() else None,
-    )
-
-
-def _perplexity(nll_R: Float64s) -> float:
-    return math.exp(min(float(nll_R.mean()), 700.0))
-
-
-def _parts(row: ViewRow, texts: dict[int, str], special: frozenset[int]) -> Iterable[Part]:
-    borders = np.flatnonzero(np.diff(row.target_T)) + 1
-    for places in np.split(np.arange(len(row.ids_T)), borders):
-        if len(places):
-            tokens = [_token(row, int(place), texts, special) for place in places]
-            yield Part(response=bool(row.target_T[places[0]]), tokens=tokens)
-
-
-def _token(row: ViewRow, place: int, texts: dict[int, str], special: frozenset[int]) -> Token:
-    token, nll = int(row.ids_T[place]), float(row.nll_T[place])
-    is_target = bool(row.target_T[place])
-    known = is_target and not math.isnan(nll)
-    return Token(
-        pieces=pieces(texts[token]),
-        masked=is_target and not bool(row.keep_T[place]),
-        nll=nll if known else None,
-        level=int(np.searchsorted(_NLL_EDGES, nll, side="right")) if known else 0,
-        special=token in special,
-    )
-
-
-_NLL_EDGES = np.log(EDGES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from ppx_ext.view import EDGES, Part, Shown, Token
+from ppx_ext.shown import EDGES, Part, Shown, Token
 
 if TYPE_CHECKING:
     from rich.console import Console
