@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from ppx_ext.shown import EDGES, Part, Shown, Token
+from ppx_ext.visible import named
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,9 +39,9 @@ def print_rows(view: TokenView, console: Console | None = None) -> None:
 
     console = console or Console(highlight=False)
     marks = console.color_system is None
-    console.print(Text(view.title, style="bold"))
+    console.print(Text(named(view.title), style="bold"))
     for name, value in view.facts:
-        console.print(Text.assemble((f"{name}: ", "dim"), value))
+        console.print(Text.assemble((f"{named(name)}: ", "dim"), named(value)))
     console.print(_legend(marks))
     for row in view.shown:
         console.print(Rule(Text(_numbers(row)), align="left", style="dim"))
