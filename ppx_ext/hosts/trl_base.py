@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext.effects import Base, base_from_path
-from ppx_ext.store import fingerprint
+from ppx_ext.files import fingerprint
 
 if TYPE_CHECKING:
     from ppx_ext.plan import Plan
@@ -72,6 +72,7 @@ def recipe_base(path: str, *, init: dict[str, Any], quantization: Any, plan: Pla
 
         return create_model_from_path(path, **init, quantization_config=quantization)
 
+    @functools.cache
     def digest() -> str:
         settings = {key: str(value) for key, value in quantization.to_dict().items()}
         return fingerprint({"weights": plain.fingerprint(), "quantization": settings})

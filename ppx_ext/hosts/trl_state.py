@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppx_ext import manifest
 from ppx_ext.contracts import StageRecord
-from ppx_ext.records import write_json
+from ppx_ext.files import write_json
 
 if TYPE_CHECKING:
     from ppx_ext.plan import Plan
 
 STATE_FILE = "ppx_state.json"
-_STACK = ("ppx-ext", "trl", "transformers", "peft", "accelerate", "datasets", "torch")
 
 
-def default_store() -> Path:
-    """Where scores are kept if ``cache_dir`` does not say: beside what `datasets` keeps."""
+def store_of(plan: Plan) -> Path:
+    """Where scores are kept: ``cache_dir``, or beside what `datasets` keeps."""
     from datasets import config
 
-    return Path(config.HF_DATASETS_CACHE) / "ppx"
-
-
-def versions() -> dict[str, str | None]:
-    """Installed versions of the stack; None where a distribution is not installed."""
-    found: dict[str, str | None] = {}
-    for name in _STACK:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return plan.cache_dir or Path(config.HF_DATASETS_CACHE) / "ppx"
 
 
 def banner(plan: Plan, records: Sequence[StageRecord], *, state_file: Path) -> str:
@@ -61,7 +48,7 @@ def write_state(path: Path, plan: Plan, records: Sequence[StageRecord]) -> None:
     content = {
         "host": "trl",
         "plan": plan.dump(),
-        "versions": versions(),
-        "records": [dataclasses.asdict(record) for record in records],
+        "versions": manifest.versions(),
+        "records": manifest.dump_records(records),
     }
     write_json(path, content)

@@ -26,6 +26,7 @@ from ppx_ext.effects import Base, base_from_model
 from ppx_ext.examples import ROW
 from ppx_ext.hosts import trl_checks, trl_state, trl_text
 from ppx_ext.hosts.trl_base import load_model
+from ppx_ext.hosts.trl_data import columns_read
 from ppx_ext.online import OnlineMasker
 
 _PROBED_ROWS = 8
@@ -136,8 +137,12 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             formatting_func = formatting_func and trl_text.edit_formatter(formatting_func, edit)
         if run.plan.apply == "online":
             return prepare(dataset, args, packing, formatting_func)
-        tokenized = prepare(dataset, _whole_rows(args, packing), False, formatting_func)
-        masked = self._mask(_cut(tokenized, args, packing), run, kind)
+        uncut = args.truncation_mode == "keep_end" or bool(columns_read(run.plan, run.catalog))
+        first = _first_pass(args, None if packing or uncut else args.max_length)
+        tokenized = prepare(dataset, first, False, formatting_func)
+        if packing and args.packing_strategy == "bfd" and not uncut:
+            tokenized = _cut(tokenized, args.max_length)
+        masked = self._mask(tokenized, run, kind)
         return prepare(masked, args, packing, None)
 
     def _mask(self, dataset: Any, run: _Run, kind: str) -> Any:
@@ -149,7 +154,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             catalog=run.catalog,
             base=run.base,
             tokenizer=self._tokenizer,
-            store=run.plan.cache_dir or trl_state.default_store(),
+            store=trl_state.store_of(run.plan),
             state=None if training or run.masked is None else run.masked.state,
             drop_rows=training,
         )
@@ -253,21 +258,16 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             yield batch
 
 
-def _whole_rows(args: Any, packing: bool) -> Any:
-    """Arguments of the first pass: rows are tokenised, and cut only where nothing after the cut
-    could take part in a score or in a later fragment.
-    """
+def _first_pass(args: Any, max_length: int | None) -> Any:
+    """Arguments of the pass that only tokenises, and cuts what no score or fragment will need."""
     first = copy.copy(args)
+    first.max_length = max_length
     first.shuffle_dataset = False
     first.use_liger_kernel = False
-    if packing or args.truncation_mode == "keep_end":
-        first.max_length = None
     return first
 
 
-def _cut(dataset: Any, args: Any, packing: bool) -> Any:
+def _cut(dataset: Any, max_length: int) -> Any:
     """Rows as `bfd` will cut them, so that no token is scored that is never trained on."""
-    if not packing or args.packing_strategy != "bfd" or args.max_length is None:
-        return dataset
-    kept = slice(args.max_length)
-    return dataset.map(lambda row: {name: row[name][kept] for name in ("input_ids", "labels")})
+    cut = slice(max_length)
+    return dataset.map(lambda row: {name: row[name][cut] for name in ("input_ids", "labels")})

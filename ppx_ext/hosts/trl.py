@@ -1,0 +1,182 @@
+"""TRL: a drop-in for `SFTTrainer`, arguments for a plain one, and recipes.
+
+``from ppx_ext.hosts.trl import PpxSFTConfig, PpxSFTTrainer, sft_arguments``
+
+Data of a recipe are read and tokenised by ppx_ext, in any form that users have them, so that
+preparing, training and measuring have one truth; TRL then gets rows that are tokenised already.
+`PpxSFTTrainer` on its own tokenises as `SFTTrainer` does.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppx_ext import catalog as catalogs
+from ppx_ext import plan as plans
+from ppx_ext.effects import base_from_model, base_from_path
+from ppx_ext.hosts import trl_data, trl_recipe
+from ppx_ext.hosts.trl_config import PpxScriptArguments, PpxSFTConfig
+from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
+from ppx_ext.pipeline import Masked, Tokenized
+from ppx_ext.rows import Fields
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+    from trl import SFTConfig  # type: ignore[attr-defined]
+
+    from ppx_ext.readers import Source
+
+__all__ = [
+    "PpxSFTConfig",
+    "PpxSFTTrainer",
+    "PpxScriptArguments",
+    "Tokenized",
+    "sft_arguments",
+    "tokenized",
+    "train",
+    "trainer_of",
+]
+
+
+def tokenized(recipe: str | Path, data: str | None = None, model: str | None = None) -> Tokenized:
+    """Tokenise a recipe's training rows as `train` does; no model is loaded.
+
+    Args:
+        recipe: a YAML file.
+        data: read this file, folder or hub id instead.
+        model: start from this base instead.
+
+    Raises:
+        ValueError: the recipe is wrong, or its data cannot be used.
+    """
+    found = trl_recipe.read(recipe, data=data, model=model, anywhere=True)
+    return trl_recipe.tokens_of_recipe(found)
+
+
+def train(
+    recipe: str | Path,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    out: str | Path | None = None,
+) -> Any:
+    """Train a recipe, save the result to its output folder, and return the trainer.
+
+    Works as it is under `accelerate launch` and `torchrun`.
+
+    Args:
+        recipe: a YAML file.
+        data: train on this file, folder or hub id instead.
+        model: start from this base instead.
+        out: write to this folder instead.
+
+    Raises:
+        ValueError: the recipe is wrong, or its data cannot be used.
+    """
+    found = trl_recipe.read(recipe, data=data, model=model, out=out)
+    trainer = trainer_of(found)
+    trainer.train(resume_from_checkpoint=found.args.resume_from_checkpoint)
+    trainer.save_model(found.args.output_dir)
+    if found.args.push_to_hub:
+        trainer.push_to_hub(dataset_name=found.script.dataset_name)
+    if hasattr(trainer, "end"):  # newer transformers: trackers and process groups are closed
+        trainer.end()
+    return trainer
+
+
+def trainer_of(recipe: trl_recipe.Recipe) -> Any:
+    """The trainer that `train` runs: the base has been scored, and freed, before it is made."""
+    from trl import get_peft_config, get_quantization_config  # type: ignore[attr-defined]
+
+    args = recipe.args
+    _ = args.device  # gives each process its own device before anything is loaded
+    train_rows, eval_rows, tokenizer, masked = _masked(recipe)
+    gc.collect()
+    args.model_init_kwargs = recipe.init
+    args.assistant_only_loss = False  # the rows' labels say it already; TRL would ask for chats
+    return PpxSFTTrainer(
+        model=recipe.model.model_name_or_path,
+        args=args,
+        train_dataset=train_rows,
+        eval_dataset=eval_rows,
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(recipe.model),
+        peft_config=get_peft_config(recipe.model),
+        ppx_masked=masked,
+    )
+
+
+def _masked(
+    recipe: trl_recipe.Recipe,
+) -> tuple[Dataset, Dataset | None, Any, Masked | None]:
+    found = trl_recipe.tokens_of_recipe(recipe)
+    eval_rows = trl_recipe.eval_rows_of(recipe, found.tokenizer)
+    if found.plan.mask is None or found.plan.apply == "online":
+        return found.dataset, eval_rows, found.tokenizer, None
+    masked = trl_data.mask(found)
+    if eval_rows is not None and found.plan.mask_eval:
+        eval_rows = trl_data.mask(found, eval_rows, state=masked.state).dataset
+    return masked.dataset, eval_rows, found.tokenizer, masked
+
+
+def sft_arguments(
+    dataset: Source,
+    *,
+    model: Any,
+    processing_class: Tokenizer,
+    args: SFTConfig,
+    ppx: dict[str, Any],
+    fields: Fields | None = None,
+    split: str = "train",
+) -> dict[str, Any]:
+    """Constructor arguments for a plain `SFTTrainer`, whose training rows are masked already.
+
+    ``SFTTrainer(**sft_arguments(...), peft_config=...)`` works in every mode of TRL.
+
+    Args:
+        dataset: rows in any form that users have them (`readers.read_rows`).
+        model: the base, as a path, hub id or loaded model; it is scored here, before any adapter.
+        processing_class: its tokenizer.
+        args: `max_length`, packing and what is trained on are read from it.
+        ppx: the `ppx` block; its mask must be ``baked``.
+        fields: names of columns; those that are not given are found.
+        split: of a folder or hub id that has several.
+
+    Raises:
+        PlanError: the block is wrong, or asks for what a plain `SFTTrainer` cannot do.
+        ValueError: the rows cannot be used.
+    """
+    catalog = catalogs.load()
+    plan = plans.parse(ppx, catalog)
+    if plan.mask is None or plan.apply != "baked" or plan.mask_eval or plan.eval:
+        raise plans.PlanError(
+            ["ppx: a plain SFTTrainer takes baked training masks only; use PpxSFTTrainer"]
+        )
+    rows = trl_data.tokens_of(
+        dataset, processing_class, args, plan, catalog, fields=fields or Fields(), split=split
+    )
+    scoring = plan.scoring
+    found = Tokenized(
+        dataset=rows.dataset,
+        tokenizer=processing_class,
+        base=base_from_path(model, scoring=scoring)
+        if isinstance(model, str)
+        else base_from_model(model),
+        plan=plan,
+        catalog=catalog,
+        records=(rows.record,),
+    )
+    plain = copy.copy(args)
+    plain.assistant_only_loss = False
+    if hasattr(plain, "ppx"):
+        plain.ppx = None
+    return {
+        "model": model,
+        "args": plain,
+        "train_dataset": trl_data.mask(found).dataset.select_columns(["input_ids", "labels"]),
+        "processing_class": processing_class,
+    }

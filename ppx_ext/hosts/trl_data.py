@@ -1,0 +1,83 @@
+"""Rows of any form -> tokens -> masked labels, as TRL wants them, before any trainer is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ppx_ext import pipeline
+from ppx_ext.contracts import TokenScorer
+from ppx_ext.hosts import trl_state, trl_text
+from ppx_ext.rows import Fields
+from ppx_ext.tokenized import TokenizedRows, tokenize_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ppx_ext.catalog import Catalog
+    from ppx_ext.plan import Plan
+    from ppx_ext.readers import Source
+
+_CUTS_LATER = ("wrapped", "bfd_split")
+
+
+def tokens_of(
+    source: Source,
+    tokenizer: Any,
+    args: Any,
+    plan: Plan,
+    catalog: Catalog,
+    *,
+    fields: Fields,
+    split: str,
+) -> TokenizedRows:
+    """Rows of any form as tokens, cut and labelled as TRL's arguments say.
+
+    Chats are trained on in the assistant's turns. ``completion_only_loss: false`` without
+    ``assistant_only_loss`` asks for every token.
+    """
+    whole = args.packing and args.packing_strategy in _CUTS_LATER
+    targets: Literal["assistant", "all"] = "assistant"
+    if args.completion_only_loss is False and not args.assistant_only_loss:
+        targets = "all"
+    return tokenize_rows(
+        source,
+        tokenizer,
+        fields=fields,
+        max_length=None if whole or args.truncation_mode == "keep_end" else args.max_length,
+        targets=targets,
+        edit=None if plan.mask is None else trl_text.editor_of(plan.mask),
+        max_skipped_share=plan.max_skipped_share,
+        split=split,
+        keep=columns_read(plan, catalog),
+    )
+
+
+def columns_read(plan: Plan, catalog: Catalog) -> Sequence[str]:
+    """Names of the user's columns that the mask's scorers read."""
+    if plan.mask is None:
+        return ()
+    found: list[str] = []
+    for need in plan.mask.component.needs(plan.mask.settings):
+        scorer = catalog.get("scorer", need.scorer, TokenScorer)
+        found += scorer.columns(scorer.settings.model_validate(need.settings))
+    return found
+
+
+def mask(
+    found: pipeline.Tokenized, eval_rows: Dataset | None = None, *, state: Any = None
+) -> pipeline.Masked:
+    """Mask the training rows; or evaluation rows, with the state that was fitted on the former."""
+    training = eval_rows is None
+    masked = pipeline.mask_dataset(
+        found.dataset if eval_rows is None else eval_rows,
+        plan=found.plan if training else dataclasses.replace(found.plan, apply="baked"),
+        catalog=found.catalog,
+        base=found.base,
+        tokenizer=found.tokenizer,
+        store=trl_state.store_of(found.plan),
+        state=state,
+        drop_rows=training,
+    )
+    return dataclasses.replace(masked, records=(*found.records, *masked.records))
