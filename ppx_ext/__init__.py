@@ -26,7 +26,13 @@ from ppx_ext.contracts import (
     Verdict,
 )
 from ppx_ext.evaluation import Item, score_items
-from ppx_ext.hookspecs import hookimpl
+
+try:
+    from ppx_ext.hookspecs import hookimpl
+except ImportError as error:  # a host that takes this for "no such plugin" would train without us
+    raise RuntimeError(
+        f"ppx-ext is not whole, and this would be a plain run: {error}. Run: pip install ppx-ext"
+    ) from error
 
 __version__ = "0.1.0"
 

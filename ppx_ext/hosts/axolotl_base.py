@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext import effects, store
+from ppx_ext import effects
+from ppx_ext.files import fingerprint
 
 if TYPE_CHECKING:
     from axolotl.utils.dict import DictDefault
@@ -49,9 +51,9 @@ def base_of(cfg: DictDefault, plan: Plan) -> Base:
 
     def digest() -> str:
         settings = {key: str(value) for key, value in quantization.to_dict().items()}
-        return store.fingerprint({"weights": plain.fingerprint(), "quantization": settings})
+        return fingerprint({"weights": plain.fingerprint(), "quantization": settings})
 
-    return effects.Base(name=plain.name, load=load, fingerprint=digest)
+    return dataclasses.replace(plain, load=load, fingerprint=digest)
 
 
 def _quantization(cfg: DictDefault) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext import store
+from ppx_ext.files import fingerprint
 
 if TYPE_CHECKING:
     from axolotl.utils.dict import DictDefault
@@ -85,7 +85,7 @@ def _edited(
     changed = {at: new for at, row in enumerate(rows) if (new := rewrite(row, edit, at)) != row}
     if not changed:
         return entry, 0
-    name = store.fingerprint([content, dict(entry), sorted(changed.items())])
+    name = fingerprint([content, dict(entry), sorted(changed.items())])
     _save(rows, changed, root / name)
     kept = {k: v for k, v in entry.items() if k not in ("data_files", "name", "revision", "split")}
     return Dict({**kept, "path": str(root / name)}), len(changed)

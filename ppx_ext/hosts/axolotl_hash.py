@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext import store
+from ppx_ext import manifest
+from ppx_ext.files import fingerprint
 
 if TYPE_CHECKING:
     from axolotl.utils.dict import DictDefault
@@ -40,7 +41,7 @@ def content_hash(cfg: DictDefault, tokenizer: Tokenizer) -> str:
         "templates": [_text_of(found.get("chat_template_jinja")) for found in (cfg, *entries)],
         "settings": {key: cfg.get(key) for key in _KEYS},
     }
-    return store.fingerprint(json.loads(json.dumps(fields, default=str)))[:16]
+    return fingerprint(json.loads(json.dumps(fields, default=str)))[:16]
 
 
 def _data_hash(entry: Mapping[str, Any], cfg: DictDefault) -> Any:
@@ -69,20 +70,14 @@ def _path_hash(path: Path) -> str:
         if file.name.startswith(("cache-", "tmp")):  # what `datasets` leaves beside its data
             continue
         digest.update(str(file.relative_to(path)).encode() + b"\0")
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+        digest.update(manifest.file_hash(file).encode())
     return digest.hexdigest()
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    core = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab()))
-    parts = (
-        core,
-        str(getattr(tokenizer, "chat_template", None)),
-        str(tokenizer.special_tokens_map),
-    )
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    if hasattr(tokenizer, "backend_tokenizer"):
+        return manifest.tokenizer_fingerprint(tokenizer)
+    return fingerprint([tokenizer.name_or_path, sorted(tokenizer.get_vocab().items())])
 
 
 def _text_of(template: Any) -> Any:

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppx_ext import catalog as catalogs
 from ppx_ext import recipes
 from ppx_ext.hosts import axolotl_config, axolotl_data
 from ppx_ext.hosts.axolotl_base import base_of
+from ppx_ext.pipeline import Tokenized
 from ppx_ext.records import write_text
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase as Tokenizer
-
-    from ppx_ext.catalog import Catalog
-    from ppx_ext.effects import Base
-    from ppx_ext.plan import Plan
-
+_ADDED = {"attention_mask", "position_ids", "length", "token_type_ids"}
 _PLACE = ("path", "data_files", "name", "split", "revision", "shards", "shards_idx", "ds_type")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokenized:
-    """A recipe's training rows as Axolotl tokenises them, and what is needed to mask them."""
-
-    dataset: Dataset
-    tokenizer: Tokenizer
-    base: Base
-    plan: Plan
-    catalog: Catalog
-    store: Path
 
 
 def tokenized(recipe: str | Path, data: str | None = None, model: str | None = None) -> Tokenized:
@@ -58,13 +40,14 @@ def tokenized(recipe: str | Path, data: str | None = None, model: str | None = N
     cfg = load_cfg(DictDefault(settings))
     plan = axolotl_config.parse(cfg, catalog)
     found = axolotl_data.tokenize(cfg, plan)
+    # What Axolotl adds for its own collators (masks, positions, lengths), it adds again.
+    added = set(found.train.column_names) & _ADDED
     return Tokenized(
-        dataset=found.train,
+        dataset=found.train.remove_columns(sorted(added)),
         tokenizer=found.tokenizer,
         base=base_of(cfg, plan),
         plan=plan,
         catalog=catalog,
-        store=found.folder / "scores",
     )
 
 
@@ -91,7 +74,9 @@ def train(
         path = Path(settings.get("output_dir") or "model-out") / "recipe.axolotl.yaml"
         write_text(path, _yaml(settings))
     command = [sys.executable, "-m", "axolotl.cli.main", "train", str(path)]
-    code = subprocess.run(command, check=False).returncode
+    # Axolotl starts `accelerate` by name; an environment that is not activated is not on the path.
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    code = subprocess.run(command, check=False, env={**os.environ, "PATH": search}).returncode
     if code:
         raise OSError(f"`axolotl train {path}` failed (exit code {code}); see its messages above")
 

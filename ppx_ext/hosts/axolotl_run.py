@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
 import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext import tokens
+from ppx_ext import manifest, tokens
 from ppx_ext.contracts import TokenScorer
 from ppx_ext.hosts import axolotl_data
 from ppx_ext.records import write_json
@@ -144,17 +141,6 @@ def normalise_loss(trainer: Any, token_level: bool | None) -> dict[str, Any]:
     return {"asked": token_level, "host": ways[host], "used": ways[used]}
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the stack; what is not installed is left out."""
-    found = {"python": platform.python_version()}
-    for name in _STACK:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def is_first_process() -> bool:
     """True in the one process of a launch that writes and talks."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -169,11 +155,9 @@ def write_state(folder: Path, run: Run, notes: Mapping[str, Any]) -> None:
             "schema": 1,
             "host": "axolotl",
             "plan": run.plan.dump(),
-            "versions": versions(),
+            "versions": manifest.versions(),
             "data": dict(prepared.numbers) if prepared else {},
-            "records": [dataclasses.asdict(record) for record in prepared.records]
-            if prepared
-            else [],
+            "records": manifest.dump_records(prepared.records) if prepared else [],
             **notes,
         },
     )
@@ -197,7 +181,7 @@ def seed_initialisation(cfg: Any) -> dict[str, Any]:
 
 def banner(run: Run, seed: Mapping[str, Any], loss: Mapping[str, Any] | None) -> list[str]:
     """What is told at the start, line by line."""
-    plan, found = run.plan, versions()
+    plan, found = run.plan, manifest.versions()
     stack = " ".join(f"{name} {found[name]}" for name in _STACK if name in found)
     lines = [f"ppx-ext is active ({stack})"]
     if plan.mask and run.prepared:

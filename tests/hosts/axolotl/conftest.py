@@ -154,7 +154,7 @@ def config(world: SimpleNamespace, tmp_path: Path) -> Callable[..., Path]:
             "base_model": str(world.root / arch),
             "plugins": [*([PLUGIN] if ppx is not None else []), SPY],
             "datasets": [{"path": str(world.chat), "type": "chat_template"}],
-            "dataset_prepared_path": str(tmp_path / "prepared"),
+            "dataset_prepared_path": str(world.root / "prepared"),
             "output_dir": str(tmp_path / "out"),
             "sequence_len": 256,
             "adapter": "lora",
@@ -218,6 +218,35 @@ def run(path: Path) -> SimpleNamespace:
         weights=spy.FINAL["weights"],
         out=Path(cfg.output_dir),
     )
+
+
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], SimpleNamespace]:
+    """What `load_datasets` gives for a config: masked, split and counted, but not trained on."""
+    monkeypatch.delenv("AXOLOTL_IS_PREPROCESS", raising=False)
+
+    def load(path: Path) -> SimpleNamespace:
+        from axolotl.cli.config import load_cfg
+        from axolotl.common.datasets import load_datasets
+        from axolotl.integrations.base import PluginManager
+
+        forget_plugins()
+        cfg = load_cfg(str(path))
+        found = PluginManager.get_instance().load_datasets(cfg) or load_datasets(cfg=cfg)
+        return SimpleNamespace(
+            cfg=cfg,
+            train=pairs(found.train_dataset),
+            evaluation=pairs(found.eval_dataset) if found.eval_dataset is not None else [],
+            steps=found.total_num_steps,
+            columns=set(found.train_dataset.column_names),
+        )
+
+    return load
+
+
+def pairs(dataset: Any) -> list[tuple[tuple[int, ...], list[int]]]:
+    """(ids, labels) of every row."""
+    return [(tuple(row["input_ids"]), list(row["labels"])) for row in dataset]
 
 
 def forget_plugins() -> None:

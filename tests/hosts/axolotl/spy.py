@@ -1,4 +1,4 @@
-"""An Axolotl plugin that keeps what reaches the loss, and seeds new weights where nobody else does."""
+"""An Axolotl plugin that keeps what reaches the loss, and seeds what nobody else seeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class SpyPlugin(BasePlugin):
     def pre_model_load(self, cfg: Any) -> None:
         from transformers import set_seed
 
-        set_seed(cfg.seed)
+        if not cfg.ppx:  # the plain run that others are compared with
+            set_seed(cfg.seed)
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         reset()

@@ -1,0 +1,86 @@
+"""The user's own commands: `axolotl preprocess`, `axolotl train`, two processes, `axolotl ppx`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.axolotl.conftest import Oracle, command_line, documents
+
+pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
+
+Config = Callable[..., Path]
+Oracles = Callable[[str], Oracle]
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.arrow")}
+
+
+def check(oracle: Oracle, line: float, entries: list[dict[str, Any]]) -> int:
+    found = [pair for entry in entries for pair in documents(entry)]
+    assert all(labels == oracle.labels(ids, line) for ids, labels in found)
+    return len(found)
+
+
+def test_preprocess_then_train_scores_once(
+    config: Config, oracles: Oracles, tmp_path: Path
+) -> None:
+    oracle = oracles("llama")
+    line = oracle.threshold()
+    prepared = tmp_path / "prepared"
+    path = config(
+        ppx={"mask": {"use": "stm", "ppl_threshold": line}},
+        dataset_prepared_path=str(prepared),
+        max_steps=2,
+    )
+    first = command_line("axolotl", "preprocess", str(path), "--debug", cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "target tokens masked" in first.stdout + first.stderr
+    scores = files_of(prepared / "ppx" / "scores")
+    assert scores
+    second = command_line(
+        "axolotl", "train", str(path), "--launcher", "python", cwd=tmp_path, PPX_SPY=str(tmp_path)
+    )
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "ppx-ext is active" in second.stdout + second.stderr
+    assert files_of(prepared / "ppx" / "scores") == scores
+    seen = json.loads((tmp_path / "spy-0.json").read_text())
+    assert check(oracle, line, seen) == 8
+    assert json.loads((tmp_path / "out" / "ppx_state.json").read_text())["host"] == "axolotl"
+
+
+@pytest.mark.parametrize("apply", ["baked"])
+def test_two_processes_share_the_scoring_and_both_are_masked(
+    config: Config, oracles: Oracles, tmp_path: Path, apply: str
+) -> None:
+    oracle = oracles("llama")
+    line = oracle.threshold()
+    path = config(
+        ppx={"mask": {"use": "stm", "ppl_threshold": line, "apply": apply}, "shard_rows": 4},
+        dataset_prepared_path=str(tmp_path / "prepared"),
+        device_map=None,
+        sample_packing=True,
+        gradient_accumulation_steps=1,
+        max_steps=2,
+        ddp_backend="gloo",
+    )
+    launch = ["--launcher", "torchrun", "--", "--nproc_per_node=2", "--master_port=29577"]
+    found = command_line(
+        "axolotl", "train", str(path), *launch,
+        cwd=tmp_path, ACCELERATE_USE_CPU="true", PPX_SPY=str(tmp_path),
+    )  # fmt: skip
+    assert found.returncode == 0, (found.stdout + found.stderr)[-6000:]
+    ranks = [json.loads((tmp_path / f"spy-{rank}.json").read_text()) for rank in (0, 1)]
+    assert all(check(oracle, line, seen) for seen in ranks)
+    assert ranks[0][0]["input_ids"] != ranks[1][0]["input_ids"]
+
+
+def test_our_commands_under_axolotl(tmp_path: Path) -> None:
+    found = command_line("axolotl", "ppx", "methods", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "stm" in found.stdout
