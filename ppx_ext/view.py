@@ -102,7 +102,7 @@ def show(folder: str | Path, *, rows: int, html: Path | None = None) -> TokenVie
     if html is None:
         view.print()
     else:
-        view.save(html)
+        print(f"Wrote {view.save(html)}")
     return view
 
 
@@ -149,8 +149,9 @@ def _facts(about: Mapping[str, Any], shown: int) -> list[tuple[str, str]]:
     if record is None:
         return [*facts, ("mask", "none in these labels")]
     numbers, settings = record["numbers"], record["settings"]
-    line = settings.get("ppl_threshold") or settings.get("mask_fraction")
-    facts = [("mask", f"{record['component']} {'' if line is None else line}".strip()), *facts]
+    lines = [key for key in ("ppl_threshold", "mask_fraction") if settings.get(key) is not None]
+    words = [record["component"], *(f"{key} {settings[key]}" for key in lines)]
+    facts = [("mask", ", ".join(words)), *facts]
     if settings.get("apply", "baked") != "baked":
         facts.append(("applied", f"{settings['apply']}: not in these labels"))
     facts.append(("masked of all targets", f"{numbers['masked_share']:.1%}"))

@@ -44,7 +44,7 @@
     });
     const share = (100 * masked / tokens.length).toFixed(1);
     const kept = total ? (100 * (1 - lost / total)).toFixed(1) : "100.0";
-    result.textContent = `${name}: ${share} % masked, ${kept} % of the loss kept`;
+    result.textContent = `${name}: ${share}% masked, ${kept}% of loss kept`;
   }
   slider.addEventListener("input", () => {
     const limit = line();

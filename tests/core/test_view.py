@@ -259,7 +259,7 @@ def test_a_prepared_folder_is_shown(
     out = capsys.readouterr().out
     assert out.count("targets ·") == 2
     assert "rows shown: 2 of 3" in out
-    assert "mask: stm 200.0" in out
+    assert "mask: stm, ppl_threshold 200.0" in out
     dataset = pipeline.load_prepared(prepared).dataset
     for row, labels in zip(found.rows, dataset["labels"][:2], strict=True):
         assert row.keep_T.tolist() == [label != -100 for label in labels]
@@ -268,6 +268,7 @@ def test_a_prepared_folder_is_shown(
         assert set(row.ids_T[-1:].tolist()) == ENDS
     page = tmp_path / "new" / "mask.html"
     view.show(prepared, rows=3, html=page)
+    assert str(page) in capsys.readouterr().out
     assert Page(page.read_text()).tags["article"] == 3
     assert not list(page.parent.glob("*.tmp"))
     assert view.read(prepared, rows=1)._repr_html_().count("<article>") == 1
