@@ -193,7 +193,13 @@ def _with_labels(
         load_from_cache_file=False,
         new_fingerprint=fingerprint,
     )
-    return mapped.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
+    shown = dataset.format
+    return mapped.with_format(
+        shown["type"],
+        columns=shown["columns"],
+        output_all_columns=shown["output_all_columns"],
+        **shown["format_kwargs"],
+    )
 
 
 def _masked_labels(examples: Iterable[Any], keep: list[Bools], labels: Any) -> Any:

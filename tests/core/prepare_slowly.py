@@ -1,0 +1,36 @@
+"""`python -m tests.core.prepare_slowly OUT LOG SECONDS`: prepare with a scorer that takes its time.
+
+Every row that is scored leaves a line in LOG, however the process ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ppx_ext import pipeline
+from ppx_ext.contracts import Example, Tools
+from tests.core import fakes
+
+ROWS = 12
+
+
+def main(out: Path, log: Path, seconds: float) -> None:
+    def score(settings: Any, examples: Sequence[Example], tools: Tools) -> list[Any]:
+        time.sleep(seconds)
+        with log.open("a") as file:
+            for example in examples:
+                file.write(f"{example.row} {os.getpid()}\n")
+        return fakes.mod_score(settings, examples, tools)
+
+    found = fakes.method(scorers=[dataclasses.replace(fakes.MOD, score=score)])
+    pipeline.prepare(fakes.tokenized(fakes.dataset(ROWS), found, shard_rows=2), out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
