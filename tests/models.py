@@ -105,9 +105,7 @@ def tiny_model(
     attention = attn_implementation or ("eager" if arch == "gemma2" else "sdpa")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attention
-        )
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     model.eval()
     return model  # type: ignore[no-any-return]
 
