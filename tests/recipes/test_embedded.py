@@ -1,0 +1,81 @@
+"""The recipes on the embedded model, as their head says to run them: data, prepare, train."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from ppx_ext import recipes
+from ppx_ext.prepared import load_prepared
+
+PPX = Path(sysconfig.get_path("scripts")) / "ppx"
+HOSTS = ["trl", pytest.param("axolotl", marks=pytest.mark.axolotl)]
+ROWS = 24
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, *command: object) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipes with their data, cut to a few rows, and their model."""
+    made = tmp_path_factory.mktemp("embedded")
+    shutil.copy(recipes.find("data/story.py"), made)
+    run(made, sys.executable, "story.py", "data/story")
+    for split in ("train", "validation"):
+        path = made / "data" / "story" / f"{split}.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[:ROWS]), encoding="utf-8")
+    for host in recipes.HOSTS:
+        recipes.copy(f"stm/embedded/story.{host}", made)
+    return made
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_doctor_finds_everything(folder: Path, host: str) -> None:
+    found = json.loads(run(folder, PPX, "doctor", f"story.{host}.yaml", "--json"))
+    levels = {finding["where"]: finding["level"] for finding in found["findings"]}
+    assert found["active"]
+    assert {where for where, level in levels.items() if level != "ok"} <= {"device"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_it_is_trained_with_its_mask(folder: Path, host: str) -> None:
+    out = folder / f"trained-{host}"
+    run(folder, PPX, "train", f"story.{host}.yaml", "--out", out)
+    assert (out / "adapter_model.safetensors").is_file()
+    state = json.loads((out / "ppx_state.json").read_text(encoding="utf-8"))
+    assert state["plan"]["mask"]["use"] == "stm"
+    assert state["versions"][host]
+
+
+@pytest.mark.axolotl
+def test_both_hosts_mask_the_same_tokens(folder: Path) -> None:
+    labels = {}
+    for host in recipes.HOSTS:
+        run(folder, PPX, "prepare", f"story.{host}.yaml", "--out", f"prepared-{host}")
+        prepared = load_prepared(folder / f"prepared-{host}").dataset
+        rows = zip(prepared["input_ids"], prepared["labels"], strict=True)
+        labels[host] = sorted(rows)
+    assert len(labels["trl"]) == ROWS
+    assert labels["trl"] == labels["axolotl"]
+    assert any(label != -100 for _, row in labels["trl"] for label in row)
