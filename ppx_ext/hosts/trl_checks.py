@@ -34,6 +34,8 @@ def _of_any(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_mask(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
+    from datasets import IterableDataset
+
     if not plan.mask:
         return
     sample: Any = (
@@ -41,7 +43,7 @@ def _of_mask(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
     )
     if {"image", "images"} & set(sample):
         yield "ppx.mask: rows with images cannot be scored; only text can. Remove the mask."
-    if plan.apply != "online" and not hasattr(call.get("train_dataset"), "__getitem__"):
+    if plan.apply != "online" and isinstance(call.get("train_dataset"), IterableDataset):
         yield (
             "ppx.mask: a streamed data set is never there as a whole, so it cannot be scored "
             "before training. Load it without streaming, or use `apply: online`."
@@ -169,8 +171,8 @@ def refuse_rewritten_base(model: Any, peft_config: Any) -> None:
             raise PlanError(
                 [
                     f"ppx.mask: init_lora_weights {init!r} rewrites the base's own weights, so the "
-                    "untouched base can no longer be scored. Score first (`ppx prepare`, or "
-                    "`sft_arguments`), or use another initialisation."
+                    "untouched base can no longer be scored. Use another initialisation, or score "
+                    "first (`ppx train`, `ppx prepare`, `sft_arguments`)."
                 ]
             )
 
@@ -206,16 +208,16 @@ def refuse_deaf_collator(collator: Any, rows: list[Any]) -> None:
     """Some collators make labels of their own from the ids, and a mask would go unheard.
 
     Raises:
-        PlanError: a batch of ``rows`` has more targets than the rows themselves.
+        PlanError: batches of one row each have more targets than the rows themselves.
     """
     kept = sum(label != IGNORE for row in rows for label in row["labels"][1:])
-    batch = collator([{name: row[name] for name in ("input_ids", "labels")} for row in rows])
-    found = int((batch["labels"][..., 1:] != IGNORE).sum())
+    batches = [collator([{name: row[name] for name in ("input_ids", "labels")}]) for row in rows]
+    found = sum(int((batch["labels"][..., 1:] != IGNORE).sum()) for batch in batches)
     if found > kept:
         raise PlanError(
             [
                 f"the data collator {type(collator).__name__} makes its own labels: {found} "
-                f"targets in a batch whose rows have {kept}, so the mask would be lost. Use one "
+                f"targets in batches whose rows have {kept}, so the mask would be lost. Use one "
                 "that keeps `labels`, such as TRL's own (leave data_collator out)."
             ]
         )
