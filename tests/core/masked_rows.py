@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ppx_stm
 
+import ppx_stm
 from ppx_ext import catalog, masking, plan, scoring, store, tokens
 from ppx_ext.contracts import Mask, Scored
 from ppx_ext.plan import Stage
