@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ppx_ood
 import pytest
-from ppx_ood.exact_match import Task, final_answer, grader, load_items
 
+import ppx_ood
 from ppx_ext import TaskScore
 from ppx_ext.catalog import load
 from ppx_ext.evaluation import generate_greedy, render_prompt
 from ppx_ext.plan import PlanError, parse
+from ppx_ood.exact_match import Task, final_answer, grader, load_items
 from tests.models import tiny_model, tiny_tokenizer
 
 GSM8K = r"#### (.+)"
