@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ppx_stm
 
+import ppx_stm
 from ppx_ext import catalog, masking, plan
 from ppx_ext.contracts import Example, Mask, Scored
 from ppx_ext.plan import Stage
