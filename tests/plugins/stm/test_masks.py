@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from ppx_stm.masks import ppl_rise
 
 from ppx_ext import masking, store
+from ppx_stm.masks import ppl_rise
 from tests.plugins.stm.rows import keep, row, stage
 
 LOG = math.log
