@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ppx_stm.scorers import CAUSAL_LM, COLUMN, column_scores
-from ppx_stm.settings import CausalLmSettings, ColumnSettings
 
 from ppx_ext.contracts import Example, ModelRef, Tools
+from ppx_stm.scorers import CAUSAL_LM, COLUMN, column_scores
+from ppx_stm.settings import CausalLmSettings, ColumnSettings
 
 PPL = ColumnSettings(column="ppl")
 NLL = ColumnSettings(column="ppl", unit="nll")
