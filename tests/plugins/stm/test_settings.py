@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pydantic
 import pytest
-from ppx_stm.settings import DpfSettings, StmDpfSettings, StmSettings
 
 from ppx_ext import plan
 from ppx_ext.contracts import ModelRef, Need, TokenScorer
+from ppx_stm.settings import DpfSettings, StmDpfSettings, StmSettings
 from tests.plugins.stm.rows import CATALOG, stage
 
 
