@@ -112,7 +112,7 @@ def logits_of(
             stack.enter_context(varlen.by_document(model, batch.lengths))
         if not route.held:
             flat = model(**arguments).logits.flatten(0, 1)
-            yield from (flat[chunk] for chunk in chunks)
+            yield from (flat[chunk.to(flat.device)] for chunk in chunks)
             return
         advance = stack.enter_context(_held(body_of(model), chunks))
         for _ in chunks:
@@ -138,7 +138,7 @@ def _held(body: nn.Module, chunks: Sequence[Tensor]) -> Iterator[Callable[[], No
         if answer is None:
             answer = forward(*args, **kwargs)
             hidden = answer.last_hidden_state.flatten(0, 1)
-        answer.last_hidden_state = hidden[chunk][None]
+        answer.last_hidden_state = hidden[chunk.to(hidden.device)][None]
         return answer
 
     body.forward = held

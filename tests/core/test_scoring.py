@@ -343,6 +343,30 @@ def test_base_of_restores_after_an_error_and_training_goes_on() -> None:
     assert all("lora_" in name for name in grads)
 
 
+def test_base_of_reaches_through_a_wrapper_such_as_ddp() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, **inputs: Any) -> Any:
+            return self.module(**inputs)
+
+    plain = tiny_model("llama")
+    ids, targets = rows_of([12])
+    expected = token_scores(plain, ids, targets)
+    wrapper = Wrapper(with_lora(copy.deepcopy(plain))).train()
+    before = state_of(wrapper.module)
+    row = torch.from_numpy(ids[0].astype(np.int64))[None]
+    with base_of(wrapper) as lent:
+        assert_close(token_scores(lent, ids, targets), expected, atol=1e-6)
+        assert torch.allclose(wrapper(input_ids=row).logits, plain(row).logits, atol=1e-5)
+    assert state_of(wrapper.module) == before
+    assert wrapper.training
+    with pytest.raises(ValueError, match="biases"), base_of(Wrapper(with_lora(plain, bias="all"))):
+        pass
+
+
 def test_base_of_a_plain_model_is_that_model(llama: Any) -> None:
     with base_of(llama) as lent:
         assert lent is llama
