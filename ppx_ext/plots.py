@@ -55,7 +55,7 @@ def _draw_arm(axes: Axes, base: Json, arm: Json, place: int) -> None:
     colour, marker = _ARMS[place % len(_ARMS)], _MARKERS[place % len(_MARKERS)]
     gains = [run["target"] - base["target"] for run in arm["runs"]]
     kept = [run["other"] - base["other"] for run in arm["runs"]]
-    look = {"color": colour, "marker": marker, "linestyle": ""}
+    look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": ""}
     axes.plot(gains, kept, markersize=6, alpha=0.45, markeredgewidth=0, **look)
     mean = (sum(gains) / len(gains), sum(kept) / len(kept))
     label = f"{arm['name']} (mean of {len(gains)})" if len(gains) > 1 else arm["name"]

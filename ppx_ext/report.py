@@ -98,6 +98,7 @@ def _report(found: Mapping[str, Json]) -> Json:
         "warnings": [
             *demo.get("warnings", []),
             *(analysis["warnings"] if analysis else []),
+            *_skip_warnings(stages),
             *_masking_warnings(masking),
             *([] if analysis or kind == "prepared" else [_NOT_EVALUATED]),
         ],
@@ -148,6 +149,16 @@ def _masking_words(stages: list[Json], masking: Json | None) -> list[str]:
     ]
 
 
+def _skip_warnings(stages: list[Json]) -> list[str]:
+    found = []
+    for stage in stages:
+        if skipped := stage["numbers"].get("skipped"):
+            reasons = stage["numbers"].get("skipped_by_reason") or {}
+            named = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
+            found.append(f"{skipped:,} rows were left out ({named}).")
+    return found
+
+
 def _masking_warnings(masking: Json | None) -> list[str]:
     numbers = masking or {}
     found = []
@@ -156,8 +167,8 @@ def _masking_warnings(masking: Json | None) -> list[str]:
     few = numbers.get("few_targets", {})
     if rows := few.get("rows"):
         found.append(f"{rows:,} rows are left with fewer than {few['below']} targets.")
-    near, targets = numbers.get("near_threshold"), numbers.get("targets")
-    if near and near > 0.005 * targets:
+    near = numbers.get("near_threshold")
+    if near and near > 0.005 * numbers["targets"]:
         found.append(
             f"{near:,} targets lie within 1 % of the threshold: another machine or dtype can "
             "round them to the other side."

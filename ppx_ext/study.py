@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,16 +166,16 @@ def _test(study: Study, arm: Arm, reference: Arm | None) -> dict[str, Any]:
     name = reference.name if reference else "base"
     test: dict[str, Any] = {"arm": arm.name, "against": name}
     for key, is_target in (("target", True), ("other", False)):
-        test[key] = _differences(other, arm.runs, lambda score, t=is_target: score.target == t)
+        test[key] = _differences(other, arm.runs, target=is_target)
     return test
 
 
 def _differences(
-    a_runs: Sequence[Run], b_runs: Sequence[Run], chosen: Callable[[TaskScore], bool]
+    a_runs: Sequence[Run], b_runs: Sequence[Run], *, target: bool
 ) -> dict[str, Any] | None:
     """Both tests, over seeds and over items; a difference counts where both find it."""
-    a = [[score for score in run.scores if chosen(score)] for run in a_runs]
-    b = [[score for score in run.scores if chosen(score)] for run in b_runs]
+    a = [[score for score in run.scores if score.target == target] for run in a_runs]
+    b = [[score for score in run.scores if score.target == target] for run in b_runs]
     for a_scores, b_scores in zip(a, b, strict=True):
         pair(a_scores, b_scores)
     if not a[0]:

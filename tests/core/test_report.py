@@ -172,8 +172,11 @@ def test_a_run_that_was_not_evaluated_says_so(tmp_path: Path) -> None:
 
 
 def test_a_prepared_data_set(tmp_path: Path) -> None:
-    write_json(tmp_path / report.MANIFEST_FILE, STATE)
+    numbers = {"rows": 3, "skipped": 2, "skipped_by_reason": {"empty response": 2}}
+    tokens = {**STAGE, "stage": "tokenize", "component": "tokens", "numbers": numbers}
+    write_json(tmp_path / report.MANIFEST_FILE, {**STATE, "records": [tokens, STAGE]})
     found, page = written(tmp_path)
+    assert found["warnings"][0] == "2 rows were left out (empty response: 2)."
     assert found["kind"] == "prepared"
     assert "took 25 of 100 targets" in found["verdict"][0]
     assert "6.0\N{NO-BREAK SPACE}%" in page.text
