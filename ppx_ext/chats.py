@@ -87,12 +87,11 @@ def _chat(position: int, row: Row, tokenizer: Tokenizer, targets: str) -> Text |
     found = []
     for turn in turns[-1:] if targets == "last" else turns:
         span = _turn_span(row, turn, text, tokenizer)
-        if span is None:
+        if isinstance(span, str):
             return Skip(
                 row=position,
                 reason="template cannot mark the response",
-                detail=f"rendered up to turn {turn}, the chat is not a beginning of the whole "
-                "chat: the template rewrites earlier turns. Use a template that does not, train "
+                detail=f"turn {turn}: {span}. Use a template with {{% generation %}} marks, train "
                 "on the last turn only, or give one example for each assistant turn.",
             )
         found.append(span)
@@ -122,12 +121,20 @@ def _marked_spans(
     return str(text), tuple((int(start), int(end)) for start, end in spans)
 
 
-def _turn_span(row: Row, turn: int, text: str, tokenizer: Tokenizer) -> tuple[int, int] | None:
+def _turn_span(row: Row, turn: int, text: str, tokenizer: Tokenizer) -> tuple[int, int] | str:
+    """Where a turn's response lies in the text of the whole chat, or why that cannot be told."""
     messages = row["messages"]
-    before = _render(tokenizer, {**row, "messages": messages[:turn]}, prompt=True) if turn else ""
+    if not turn:
+        return "the chat begins with the assistant, so that no prompt tells where it starts"
+    before = _render(tokenizer, {**row, "messages": messages[:turn]}, prompt=True)
     upto = _render(tokenizer, {**row, "messages": messages[: turn + 1]})
-    if not turn or not (upto.startswith(before) and text.startswith(upto)):
-        return None
+    if not text.startswith(upto):
+        # Some templates end whatever they render with the end of sequence.
+        upto = upto.removesuffix(tokenizer.eos_token or "\0")
+    if not text.startswith(upto):
+        return "the template rewrites earlier turns when the chat goes on"
+    if not upto.startswith(before):
+        return "the response does not stand where the template's generation prompt ends"
     # The line break after an end-of-turn token is never generated: it belongs to the next turn.
     end = len(upto.rstrip("\n")) if _ends_in_special(upto, tokenizer) else len(upto)
     return len(before), end

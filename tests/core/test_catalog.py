@@ -24,7 +24,7 @@ def test_components_are_found_by_kind_and_name() -> None:
 
 def test_an_unknown_name_lists_what_there_is_and_the_near_miss() -> None:
     with pytest.raises(
-        catalog.CatalogError, match="no mask is called 'bellow'. Did you mean 'below'"
+        catalog.CatalogError, match=r"no mask is called 'bellow'\. Did you mean 'below'"
     ):
         fakes.method().get("mask", "bellow", Mask)
     with pytest.raises(catalog.CatalogError, match="Installed: none"):

@@ -102,7 +102,7 @@ def test_a_second_run_of_the_same_settings_changes_no_byte_and_mends_a_lost_file
         pipeline.prepare(made, out)
     assert "prepared already" in caplog.text
     (out / "dataset" / "train.parquet").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match="is missing, or is not what manifest.json speaks of"):
+    with pytest.raises(ValueError, match=r"is missing, or is not what manifest\.json speaks of"):
         pipeline.load_prepared(out)
     pipeline.prepare(made, out)
     assert fakes.files(out) == whole
