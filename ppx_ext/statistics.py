@@ -154,7 +154,7 @@ def _places_in_turn(places: list[npt.NDArray[np.intp]]) -> Int64s:
     first_C[1:] = np.diff(flat) != 1
     starts = np.cumsum([0, *(len(place) for place in places)])[:-1]
     first_C[starts[starts < len(flat)]] = True
-    begin_C = np.maximum.accumulate(np.where(first_C, np.arange(len(flat)), 0))
+    begin_C: Int64s = np.maximum.accumulate(np.where(first_C, np.arange(len(flat)), 0))
     return np.arange(len(flat)) - begin_C
 
 
