@@ -116,4 +116,4 @@ def test_the_template_passes_its_own_tests(environment: Path) -> None:
     shutil.copytree(TEMPLATE / "tests", copied)
     pytest_of = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, copied)
     printed = run(environment / "bin" / "python", *pytest_of, cwd=environment)
-    assert "4 passed" in printed
+    assert "5 passed" in printed

@@ -2,7 +2,7 @@ import numpy as np
 import pydantic
 import pytest
 
-from ppx_ext import Example, Scored
+from ppx_ext import Example, Scored, testing
 from ppx_ext.catalog import load
 from ppx_first_tokens import FIRST_TOKENS, Settings
 
@@ -24,6 +24,10 @@ def test_it_keeps_the_first_targets_and_not_the_prompt(tokens, kept):
         Settings(tokens=tokens), {}, row([0, 0, 1, 1, 1]), np.random.default_rng(0)
     )
     assert keep_R.tolist() == kept
+
+
+def test_it_keeps_the_promises_of_every_mask():
+    testing.check_mask(FIRST_TOKENS, {"tokens": 4})
 
 
 def test_a_misspelt_setting_is_refused():
