@@ -13,6 +13,8 @@ from ppx_ext.contracts import Example
 from ppx_ext.files import fingerprint
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ppx_ext.contracts import Floats
 
 CODEC = 1
@@ -91,8 +93,16 @@ def decode(stored: bytes, *, exact: bool = False) -> Floats:
     return np.frombuffer(stored, dtype="<f2").astype(np.float32)
 
 
-def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> list[bytes]:
-    """The bytes of each row, checked.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """The bytes of some rows, one row after the other, and how many bytes each has."""
+
+    data: npt.NDArray[Any]
+    sizes_N: npt.NDArray[np.int64]
+
+
+def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> Encoded:
+    """The bytes of some rows, checked.
 
     Raises:
         ValueError: a row is missing, of another length, not finite or beyond float16; it is named.
@@ -101,10 +111,20 @@ def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key)
         raise ValueError(
             f"the scorer of {key.name!r} returned {len(values)} results for {len(examples)} rows"
         )
-    return [
-        _encode_row(scores_R, example, key)
-        for scores_R, example in zip(values, examples, strict=True)
-    ]
+    targets = [(np.count_nonzero(example.target_T),) for example in examples]
+    if [np.shape(scores_R) for scores_R in values] == targets:
+        data = np.concatenate(values) if len(values) else np.empty(0)
+        with np.errstate(over="ignore"):
+            data = data.astype("<f8" if key.exact else "<f2", copy=False)
+        if np.isfinite(data).all():
+            sizes_N = np.asarray(targets, dtype=np.int64).reshape(-1) * data.itemsize
+            return Encoded(data=data, sizes_N=sizes_N)
+    # Something is wrong: go row by row, to say where.
+    rows = [_encode_row(*pair, key) for pair in zip(values, examples, strict=True)]
+    return Encoded(
+        data=np.frombuffer(b"".join(rows), dtype="<f8" if key.exact else "<f2"),
+        sizes_N=np.asarray([len(row) for row in rows], dtype=np.int64),
+    )
 
 
 def _encode_row(scores_R: Floats, example: Example, key: Key) -> bytes:

@@ -79,6 +79,7 @@ class Chunk:
         at = int(np.searchsorted(self._starts, token, side="right")) - 1
         return int(self.rows_N[at]), int(token - self._starts[at])
 
+    @functools.cached_property
     def digest(self) -> str:
         """Hash of ids, targets and positions of these rows."""
         return hashlib.blake2b(b"".join(self._bytes()[:3]), digest_size=DIGEST_BYTES).hexdigest()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppx_ext.codec import CODEC, Key, decode, encode, encode_rows, quantize
+from ppx_ext.codec import CODEC, Encoded, Key, decode, encode, encode_rows, quantize
 from ppx_ext.contracts import Example
 from ppx_ext.examples import Chunk, Examples
 from ppx_ext.files import write_atomic, write_json
@@ -36,9 +36,11 @@ __all__ = [
     "Stored",
     "decode",
     "encode",
+    "encode_rows",
     "fill",
     "quantize",
     "stored_in",
+    "write_shard",
 ]
 
 WAIT_SECONDS = 30.0
@@ -135,7 +137,8 @@ def fill(
     missing = {
         shard: path
         for shard, path in enumerate(stored.shards())
-        if not _is_good(path, key, examples.chunk(shard * rows, (shard + 1) * rows))
+        if not path.exists()
+        or not _is_good(path, key, examples.chunk(shard * rows, (shard + 1) * rows))
     }
     if not missing:
         log.info("%s: the scores of all %d rows are there already", key.name, len(examples))
@@ -189,7 +192,7 @@ def _finish(
     try:
         if not _is_good(path, stored.key, chunk):
             rows = list(chunk.examples(examples.ends))
-            _write(path, stored.key, chunk, encode_rows(score(rows), rows, stored.key))
+            write_shard(path, stored.key, chunk, encode_rows(score(rows), rows, stored.key))
     finally:
         lock.release()
     return True
@@ -206,7 +209,8 @@ def _settle_key(folder: Path, key: Key, shard_rows: int) -> int:
         return int(json.loads(path.read_text())["shard_rows"])
 
 
-def _write(path: Path, key: Key, chunk: Chunk, values: Sequence[bytes]) -> None:
+def write_shard(path: Path, key: Key, chunk: Chunk, rows: Encoded) -> None:
+    """Write the bytes of one shard's rows, whole or not at all."""
     import pyarrow as pa
 
     metadata = {
@@ -215,11 +219,14 @@ def _write(path: Path, key: Key, chunk: Chunk, values: Sequence[bytes]) -> None:
         "ppx_fingerprint": key.fingerprint,
         "ppx_model": str(key.fields.get("model")),
         "ppx_dtype": "float64" if key.exact else "float16",
-        "ppx_rows": chunk.digest(),
+        "ppx_rows": chunk.digest,
         "ppx_shape": f"({len(chunk)}, targets of the row)",
     }
     schema = pa.schema([pa.field(key.name, pa.binary())], metadata=metadata)
-    table = pa.table([pa.array(values, type=pa.binary())], schema=schema)
+    ends = np.cumsum([0, *rows.sizes_N]).astype(np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(rows.data))]
+    column = pa.BinaryArray.from_buffers(pa.binary(), len(chunk), buffers)
+    table = pa.table([column], schema=schema)
 
     def write(file: Any) -> None:
         with pa.ipc.new_stream(file, schema) as writer:
@@ -257,7 +264,7 @@ def _is_good(path: Path, key: Key, chunk: Chunk) -> bool:
     wanted = chunk.targets_N * (8 if key.exact else 2)
     if (
         found.get("ppx_fingerprint") != key.fingerprint
-        or found.get("ppx_rows") != chunk.digest()
+        or found.get("ppx_rows") != chunk.digest
         or not np.array_equal(sizes, wanted)
     ):
         raise ValueError(

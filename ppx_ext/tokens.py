@@ -57,7 +57,11 @@ def labels_of(example: Example, keep_T: Bools | None = None) -> Ints:
 def _example(row: int, ids_T: Ints, target_T: Bools, ends: frozenset[int], columns: Row) -> Example:
     target_T = target_T.copy()
     target_T[:1] = False
-    end_T = target_T & np.isin(ids_T, list(ends))
+    # A handful of ids: comparing with each is several times faster than np.isin on short rows.
+    end_T = np.zeros(len(ids_T), dtype=np.bool_)
+    for end in ends:
+        end_T |= ids_T == end
+    end_T &= target_T
     return Example(row=row, ids_T=ids_T, target_T=target_T, end_T=end_T, columns=columns)
 
 

@@ -89,7 +89,7 @@ def test_a_shard_says_what_it_is(tmp_path: Path) -> None:
             "ppx_model": "weights",
             "ppx_dtype": "float16",
             "ppx_fingerprint": key.fingerprint,
-            "ppx_rows": chunk.digest(),
+            "ppx_rows": chunk.digest,
         }
         == about
     )
