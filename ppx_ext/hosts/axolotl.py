@@ -75,6 +75,8 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         from axolotl.common.datasets import TrainDatasetMeta
 
         assert self.catalog is not None
+        axolotl_run.speak_through_axolotl()
+        LOG.info(f"ppx-ext is active: {plan.mask.component.name}, {plan.apply}")
         prepared = axolotl_data.prepare(cfg, plan, self.catalog)
         self.run = axolotl_run.Run(plan=plan, catalog=self.catalog, prepared=prepared)
         if preprocess:

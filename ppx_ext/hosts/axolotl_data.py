@@ -42,7 +42,7 @@ class Prepared:
         train, evaluation: tokenised; the labels of ``train`` carry the mask where it is baked.
         steps: optimizer steps of the whole training; None or -1 where Axolotl leaves it open.
         tokenizer: of the run, with its chat template.
-        folder: where the tokenised data and the scores are kept.
+        scores: folder of all scores.
         records: one for each stage that ran.
         state: the mask's fitted state.
         numbers: rows and targets before and after, rows whose text was edited.
@@ -52,7 +52,7 @@ class Prepared:
     evaluation: Dataset | None
     steps: int | None
     tokenizer: Tokenizer
-    folder: Path
+    scores: Path
     records: tuple[StageRecord, ...] = ()
     state: Numbers = dataclasses.field(default_factory=dict)
     numbers: Numbers = dataclasses.field(default_factory=dict)
@@ -113,7 +113,7 @@ def tokenize(cfg: DictDefault, plan: Plan) -> Prepared:
         evaluation=evaluation,
         steps=steps,
         tokenizer=tokenizer,
-        folder=plan.cache_dir or own,
+        scores=plan.cache_dir or own / "scores",
         numbers=numbers,
     )
 
@@ -138,7 +138,7 @@ def _mask(
         "catalog": catalog,
         "base": base,
         "tokenizer": plain.tokenizer,
-        "store": plain.folder / "scores",
+        "store": plain.scores,
     }
     masked = pipeline.mask_dataset(plain.train, **lent)
     if not plan.mask_eval or plain.evaluation is None:

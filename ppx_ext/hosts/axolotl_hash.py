@@ -37,6 +37,7 @@ def content_hash(cfg: DictDefault, tokenizer: Tokenizer) -> str:
     entries = [dict(entry) for entry in (*(cfg.datasets or ()), *(cfg.test_datasets or ()))]
     fields = {
         "data": [_data_hash(entry, cfg) for entry in entries],
+        "entries": entries,
         "tokenizer": _tokenizer_hash(tokenizer),
         "templates": [_text_of(found.get("chat_template_jinja")) for found in (cfg, *entries)],
         "settings": {key: cfg.get(key) for key in _KEYS},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -139,6 +140,15 @@ def normalise_loss(trainer: Any, token_level: bool | None) -> dict[str, Any]:
         trainer.args.average_tokens_across_devices = trainer.args.world_size > 1
     ways = {True: "mean over the tokens of a step", False: "mean of micro-batch means"}
     return {"asked": token_level, "host": ways[host], "used": ways[used]}
+
+
+def speak_through_axolotl() -> None:
+    """Show our progress where Axolotl's own log goes; it shows no other package's."""
+    own = logging.getLogger("ppx_ext")
+    own.setLevel(logging.INFO)
+    own.propagate = False
+    for handler in logging.getLogger("axolotl").handlers:
+        own.addHandler(handler)  # once, however often it is added
 
 
 def is_first_process() -> bool:

@@ -265,9 +265,11 @@ def command_line(*words: str, cwd: Path, **environment: str) -> Any:
     """Run a command with the checkout importable, and its output kept."""
     import subprocess
 
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    commands = Path(sys.executable).parent
+    path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, **environment}
     return subprocess.run(
-        [str(Path(sys.executable).parent / words[0]), *words[1:]],
+        [str(commands / words[0]), *words[1:]],
         cwd=cwd,
         env=variables,
         capture_output=True,

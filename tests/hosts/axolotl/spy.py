@@ -23,6 +23,10 @@ def reset() -> None:
 
 
 class SpyPlugin(BasePlugin):
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
+        if not torch.cuda.is_available():
+            cfg.device_map = None  # Axolotl names the process's GPU even where there is none
+
     def pre_model_load(self, cfg: Any) -> None:
         from transformers import set_seed
 

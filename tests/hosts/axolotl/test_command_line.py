@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.hosts.axolotl.conftest import Oracle, command_line, documents
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
@@ -28,7 +29,7 @@ def check(oracle: Oracle, line: float, entries: list[dict[str, Any]]) -> int:
 
 
 def test_preprocess_then_train_scores_once(
-    config: Config, oracles: Oracles, tmp_path: Path
+    config: Config, oracles: Oracles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle = oracles("llama")
     line = oracle.threshold()
@@ -43,27 +44,29 @@ def test_preprocess_then_train_scores_once(
     assert "target tokens masked" in first.stdout + first.stderr
     scores = files_of(prepared / "ppx" / "scores")
     assert scores
-    second = command_line(
-        "axolotl", "train", str(path), "--launcher", "python", cwd=tmp_path, PPX_SPY=str(tmp_path)
-    )
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert "ppx-ext is active" in second.stdout + second.stderr
+    from ppx_ext.hosts.axolotl import train
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PPX_SPY", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    train(path, out=tmp_path / "there")
     assert files_of(prepared / "ppx" / "scores") == scores
     seen = json.loads((tmp_path / "spy-0.json").read_text())
     assert check(oracle, line, seen) == 8
-    assert json.loads((tmp_path / "out" / "ppx_state.json").read_text())["host"] == "axolotl"
+    state = json.loads((tmp_path / "there" / "ppx_state.json").read_text())
+    assert state["plan"]["mask"]["ppl_threshold"] == line
+    assert (tmp_path / "there" / "recipe.axolotl.yaml").is_file()
+    assert (tmp_path / "there" / "adapter_model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("apply", ["baked"])
 def test_two_processes_share_the_scoring_and_both_are_masked(
-    config: Config, oracles: Oracles, tmp_path: Path, apply: str
+    config: Config, oracles: Oracles, tmp_path: Path
 ) -> None:
     oracle = oracles("llama")
     line = oracle.threshold()
     path = config(
-        ppx={"mask": {"use": "stm", "ppl_threshold": line, "apply": apply}, "shard_rows": 4},
+        ppx={"mask": {"use": "stm", "ppl_threshold": line}, "shard_rows": 4},
         dataset_prepared_path=str(tmp_path / "prepared"),
-        device_map=None,
         sample_packing=True,
         gradient_accumulation_steps=1,
         max_steps=2,

@@ -65,13 +65,34 @@ def test_state_file_and_token_level_loss(
     assert state["records"][0]["numbers"]["masked"] == masked > 0
 
 
-def test_host_keeps_its_own_loss_where_nothing_is_said(config: Config, train: Train) -> None:
-    found = train(config(ppx=NOTHING, max_steps=1))
+def test_host_keeps_its_own_loss_and_the_suite_runs_before_and_after(
+    config: Config, train: Train, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "task.jsonl"
+    tasks.write_text('{"prompt": "How many?", "answer": "42"}\n' * 3)
+    suite = {"use": "exact_match", "max_new_tokens": 4, "tasks": {"sums": {"path": str(tasks)}}}
+    found = train(config(ppx={**NOTHING, "eval": suite}, max_steps=1))
     state = json.loads((found.out / "ppx_state.json").read_text())
     assert state["loss"]["asked"] is None
     assert state["loss"]["used"] == state["loss"]["host"]
     counted = {entry["count"] is not None for entry in found.train}
     assert counted == {state["loss"]["host"] == "mean over the tokens of a step"}
+    evaluations = json.loads((found.out / "ppx_eval.json").read_text())["evaluations"]
+    assert [record["when"] for record in evaluations] == ["before", "after"]
+    assert all(len(record["scores"][0]["correct"]) == 3 for record in evaluations)
+
+
+def test_suite_without_a_mask_leaves_the_data_to_axolotl(
+    config: Config, train: Train, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "task.jsonl"
+    tasks.write_text('{"prompt": "How many?", "answer": "42"}\n')
+    suite = {"use": "exact_match", "max_new_tokens": 2, "tasks": {"sums": {"path": str(tasks)}}}
+    found = train(config(ppx={"eval": suite}, max_steps=1))
+    assert (found.out / "ppx_eval.json").is_file()
+    state = json.loads((found.out / "ppx_state.json").read_text())
+    assert state["records"] == []
+    assert "mask" not in state["plan"]
 
 
 def test_evaluation_split_reaches_the_loss_unmasked(
