@@ -53,13 +53,32 @@ def quiet(model: nn.Module) -> Iterator[None]:
         model.eval()
         if cached is not None:
             config.use_cache = False
-        with torch.no_grad():
+        with torch.no_grad(), unpacked(model):
             yield
     finally:
         if cached is not None:
             config.use_cache = cached
         for module, training in modes:
             module.training = training
+
+
+@contextlib.contextmanager
+def unpacked(model: nn.Module) -> Iterator[None]:
+    """Keep 4-bit weights as training needs them.
+
+    In eval mode bitsandbytes repacks them for inference on some CPUs, for good, and a packed weight
+    passes no gradient on.
+    """
+    layers: list[Any] = [
+        module for module in model.modules() if getattr(module, "support_avx512bf16_for_cpu", False)
+    ]
+    try:
+        for layer in layers:
+            layer.support_avx512bf16_for_cpu = False
+        yield
+    finally:
+        for layer in layers:
+            layer.support_avx512bf16_for_cpu = True
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ _BUDGET = {"cpu": 2048}
 _GPU_BUDGET = 16384
 # Logits of one head call, and float32 values of one pass over them: the first keeps the weights
 # of the head busy and the memory small, the second stays in a core's cache.
-_CELLS = {"cpu": (2**22, 2**19)}
+_CELLS = {"cpu": (2**22, 2**18)}
 _GPU_CELLS = (2**26, 2**26)
 _FEWEST_ROWS = 64
 _UNDERFLOW = 1e-30
@@ -205,33 +205,48 @@ class _Passes:
 
     def read(self, logits: Tensor, label: Tensor, out: Tensor) -> None:
         """Write the scores of (n, V) logits at (n,) labels to ``out`` (1 or 3, n)."""
+        count, every = len(logits), len(out) > 1
+        own = logits.gather(1, label[:, None]).float()
+        picked, product, rank = torch.zeros(3, count, device=logits.device)
         rows = max(1, self.cells // logits.shape[1])
-        shape = (min(rows, len(logits)), logits.shape[1])
-        if self.buffers is None or self.buffers[0].shape[0] < shape[0]:
-            self.buffers = (
-                torch.empty(shape, device=logits.device),
-                torch.empty(shape, device=logits.device),
-            )
-        for start in range(0, len(logits), rows):
-            part = slice(start, min(start + rows, len(logits)))
-            self._read_block(logits[part], label[part, None], out[:, part])
+        for start in range(0, count, rows):
+            part = slice(start, min(start + rows, count))
+            x, p = self._softmax(logits[part], rows)
+            picked[part] = p.gather(1, label[part, None])[:, 0]
+            if every:
+                product[part] = p.mul_(x).sum(-1)
+                rank[part] = torch.gt(x, own[part], out=p).sum(-1)
+        nll = _nll(logits, label, picked)
+        out[0] = nll
+        if every:
+            # H = lse - sum(p x), and lse = nll + x[label]: one product instead of a pass of logs.
+            out[1] = _entropy(logits, nll + own[:, 0] - product)
+            out[2] = rank
 
-    def _read_block(self, logits: Tensor, label: Tensor, out: Tensor) -> None:
-        assert self.buffers is not None
+    def _softmax(self, logits: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        if self.buffers is None:
+            x, p = torch.empty(2, rows, logits.shape[1], device=logits.device)
+            self.buffers = x, p
         x, p = (buffer[: len(logits)] for buffer in self.buffers)
         x.copy_(logits)
         torch.softmax(x, -1, out=p)
-        picked = p.gather(1, label)[:, 0]
-        nll = -picked.log()
-        if bool((picked < _UNDERFLOW).any()):
-            nll = -torch.log_softmax(x, -1).gather(1, label)[:, 0]
-        out[0] = nll
-        if len(out) == 1:
-            return
-        own = x.gather(1, label)
-        # H = lse - sum(p x), and lse = nll + x[label]: one product instead of a pass of logs.
-        entropy = nll + own[:, 0] - torch.linalg.vecdot(p, x)
-        if not bool(entropy.isfinite().all()):  # logits of -inf: 0 * inf is NaN
-            entropy = torch.special.entr(p).sum(-1)
-        out[1] = entropy.clamp_(min=0)
-        out[2] = torch.gt(x, own, out=p).sum(-1)
+        return x, p
+
+
+def _nll(logits: Tensor, label: Tensor, picked: Tensor) -> Tensor:
+    """-log p; by way of log-softmax where p itself is too small for float32."""
+    nll = -picked.log()
+    tiny = picked < _UNDERFLOW
+    if bool(tiny.any()):
+        log_p = torch.log_softmax(logits[tiny].float(), -1)
+        nll[tiny] = -log_p.gather(1, label[tiny, None])[:, 0]
+    return nll
+
+
+def _entropy(logits: Tensor, entropy: Tensor) -> Tensor:
+    """The entropies; from p alone where logits of -inf made 0 * inf of a term."""
+    lost = ~entropy.isfinite()
+    if bool(lost.any()):
+        p = torch.softmax(logits[lost].float(), -1)
+        entropy[lost] = torch.special.entr(p).sum(-1)
+    return entropy.clamp_(min=0)

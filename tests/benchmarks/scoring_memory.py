@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
@@ -13,14 +12,15 @@ from ppx_ext.scoring import token_scores
 from tests.benchmarks import scoring_parts as parts
 
 
-def _resident() -> float:
-    """Resident memory in MiB now, Linux only."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * resource.getpagesize() / 2**20
+def _status(name: str) -> float:
+    """`VmRSS` or `VmHWM` (its peak) in MiB, Linux only.
 
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    Not getrusage's peak: that counts the parent's memory from before this program took over.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(name)
 
 
 def main(shape: str, way: str) -> None:
@@ -35,11 +35,11 @@ def main(shape: str, way: str) -> None:
     scored = token_scores if way == "ours" else parts.authors
     # What a first call loads once and for all (kernels, caches of the library) is not counted.
     scored(model, [ids[-1][:8]], [np.arange(8) == 7])
-    before = _resident()
+    before = _status("VmRSS")
     # Loading peaked in float32; the kernel forgets that where it is asked to.
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     scored(model, ids, targets)
-    print(_peak() - before)
+    print(_status("VmHWM") - before)
 
 
 if __name__ == "__main__":
