@@ -75,9 +75,7 @@ def test_dpf_keeps_what_tuning_made_likelier(
 ) -> None:
     base = nlls(tiny_model("llama", seed=0), rows)
     tuned = nlls(PeftModel.from_pretrained(tiny_model("llama", seed=0), folder / "tuned"), rows)
-    found = kept(
-        {"use": "dpf", "tuned": str(folder / "tuned")}, rows, folder, tokenizer, tmp_path
-    )
+    found = kept({"use": "dpf", "tuned": str(folder / "tuned")}, rows, folder, tokenizer, tmp_path)
     expected = [after - before <= 0 for before, after in zip(base, tuned, strict=True)]
     assert [row.tolist() for row in found] == [row.tolist() for row in expected]
     assert 0 < np.concatenate(found).mean() < 1
@@ -88,7 +86,7 @@ def test_stm_dpf_masks_what_rose_or_was_hard(
 ) -> None:
     base = nlls(tiny_model("llama", seed=0), rows)
     tuned = nlls(PeftModel.from_pretrained(tiny_model("llama", seed=0), folder / "tuned"), rows)
-    line = 200.0
+    line = 3000.0
     mask = {"use": "stm_dpf", "tuned": str(folder / "tuned"), "ppl_threshold": line}
     found = kept(mask, rows, folder, tokenizer, tmp_path)
     expected = [
@@ -98,7 +96,8 @@ def test_stm_dpf_masks_what_rose_or_was_hard(
     assert [row.tolist() for row in found] == [row.tolist() for row in expected]
     risen = np.concatenate([b < a for b, a in zip(base, tuned, strict=True)])
     hard = np.concatenate(base) > np.log(line)
-    assert (hard & ~risen).any() and (risen & ~hard).any()
+    assert (hard & ~risen).any()
+    assert (risen & ~hard).any()
 
 
 def test_another_model_of_the_family_scores(
