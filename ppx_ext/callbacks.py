@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback
 
 from ppx_ext.records import EVAL_FILE, SCHEMA, evaluation_record, write_text
+from ppx_ext.scoring.models import unpacked
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import EvalSuite
@@ -34,7 +35,7 @@ def undisturbed(model: Any, tokenizer: Any) -> Iterator[None]:
     cached = getattr(config, "use_cache", None)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), unpacked(model):
             yield
     finally:
         random.setstate(python_state)

@@ -28,7 +28,8 @@ def banner(plan: Plan, records: Sequence[StageRecord], *, state_file: Path) -> s
     if plan.mask is None:
         return f"ppx: no mask, so every target is trained on as usual. State: {state_file}"
     given = plan.mask.settings.model_dump(mode="json", exclude_unset=True)
-    shown = ", ".join(f"{key} {value}" for key, value in given.items()) or "its defaults"
+    set_to = [f"{key} {value}" for key, value in given.items() if value is not None]
+    shown = ", ".join(set_to) or "its defaults"
     name = plan.mask.component.name
     return f"ppx: mask {name} ({shown}), {plan.apply}: {_taken(records)}. State: {state_file}"
 
