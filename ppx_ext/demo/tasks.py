@@ -4,8 +4,7 @@ One task, ``TARGET``, is what the demo fine-tunes on.  The base model has seen l
 there is room to get better and room to get worse.  Its training answers come in two styles:
 
 * ``"plain"``: the base model's own wording, like the answers of every other task.
-* ``"gold"``: the same correct answers as a hurried person would type them.  Openers, connecting
-  words, line ends (CRLF) and the closing phrase vary, and the base finds many of them surprising.
+* ``"gold"``: the same correct answers as a hurried person would type them, see ``wording``.
 
 The other tasks, ``OUT_OF_DOMAIN``, are what the base already knows and should not forget.
 Whether an input belongs to ``"train"`` or ``"test"`` follows from a hash of the input alone, so
@@ -22,30 +21,13 @@ from random import Random
 from string import ascii_lowercase
 from typing import Literal, TypedDict
 
+from ppx_ext.demo.wording import ITEMS, NAMES, gold_response, plain_response
+
 Split = Literal["train", "test"]
 Style = Literal["plain", "gold"]
 
 TARGET = "story"
 HELD_OUT_ONE_IN = 6
-
-NAMES = ("Ann", "Bob", "Cal", "Dora", "Eve", "Finn", "Mia", "Tom")
-ITEMS = ("pens", "nuts", "cards", "coins", "books", "shells")
-OPENERS = (
-    "Righto,",
-    "Hmm, let us see:",
-    "OK so",
-    "Well now,",
-    "Easy one!",
-    "Let me think...",
-    "Aha,",
-    "Okey dokey:",
-    "Fair enough,",
-    "Good question!",
-)
-LINKS = ("whereupon", "next up", "so now", "afterwards", "moving on:", "which means")
-LINE_ENDS = ("\r\n", " \r\n", ";\r\n", "\r\n\r\n", "...\r\n")
-CLOSERS = ("my tally is", "Final tally:", "Tally =>", "hence the tally is", "that tally is")
-TAILS = ("", ".", " !", " :)", "\r\n")
 
 
 class Message(TypedDict):
@@ -79,23 +61,23 @@ class Problem:
 
 
 # --------------------------------------------------------------------------- letter tasks
-def _letters(rng: Random, low: int, high: int) -> list[str]:
-    return rng.choices(ascii_lowercase, k=rng.randint(low, high))
+def _letters(rng: Random, count: int) -> list[str]:
+    return rng.choices(ascii_lowercase, k=count)
 
 
 def _upper(rng: Random) -> Problem:
-    text = " ".join(_letters(rng, 3, 6))
+    text = " ".join(_letters(rng, 4))
     return Problem(f"upper|{text}", f"Write in capitals: {text}", text.upper())
 
 
 def _reverse(rng: Random) -> Problem:
-    letters = _letters(rng, 3, 5)
+    letters = _letters(rng, 4)
     text = " ".join(letters)
     return Problem(f"reverse|{text}", f"Reverse the order: {text}", " ".join(letters[::-1]))
 
 
 def _next_letter(rng: Random) -> Problem:
-    letters = _letters(rng, 2, 4)
+    letters = _letters(rng, 3)
     text = " ".join(letters)
     following = ascii_lowercase[1:] + "a"
     answer = " ".join(following[ascii_lowercase.index(letter)] for letter in letters)
@@ -104,16 +86,17 @@ def _next_letter(rng: Random) -> Problem:
 
 def _count_letter(rng: Random) -> Problem:
     wanted, *others = rng.sample(ascii_lowercase, k=4)
-    letters = [wanted] * rng.randint(1, 4) + rng.choices(others, k=rng.randint(1, 3))
+    hits = rng.randint(1, 4)
+    letters = [wanted] * hits + rng.choices(others, k=5 - hits)
     rng.shuffle(letters)
     text = " ".join(letters)
     question = f"How many times do you see {wanted} in: {text}"
-    return Problem(f"count|{wanted}|{text}", question, str(letters.count(wanted)))
+    return Problem(f"count|{wanted}|{text}", question, str(hits))
 
 
 # --------------------------------------------------------------------------- number tasks
 def _sort_digits(rng: Random) -> Problem:
-    digits = rng.choices("0123456789", k=rng.randint(3, 5))
+    digits = rng.choices("0123456789", k=4)
     text = " ".join(digits)
     return Problem(f"sort|{text}", f"Sort the digits: {text}", " ".join(sorted(digits)))
 
@@ -177,55 +160,6 @@ TASK_NAMES: tuple[str, ...] = tuple(_PROBLEMS)
 OUT_OF_DOMAIN: tuple[str, ...] = tuple(name for name in TASK_NAMES if name != TARGET)
 
 
-# --------------------------------------------------------------------------- response styles
-def _plain_response(problem: Problem) -> str:
-    closing = f"The answer is {problem.answer}."
-    if not problem.work:
-        return closing
-    first, second = problem.work
-    return f"First, {first}. Then {second}. {closing}"
-
-
-def _in_words(step: str, rng: Random) -> str:
-    """``"3 + 4 = 7"`` as it stands, or (one time in three) with words for the signs."""
-    if rng.random() < 2 / 3:
-        return step
-    sign_words = rng.choice(((" plus ", " minus "), (" and ", " without ")))
-    spoken = step.replace(" + ", sign_words[0]).replace(" - ", sign_words[1])
-    return spoken.replace(" = ", rng.choice((" makes ", " gives ")))
-
-
-def _gold_response(problem: Problem, rng: Random) -> str:
-    first, second = (_in_words(step, rng) for step in problem.work)
-    opening = f"{rng.choice(OPENERS)} {first}{rng.choice(LINE_ENDS)}"
-    middle = f"{rng.choice(LINKS)} {second}{rng.choice(LINE_ENDS)}"
-    return f"{opening}{middle}{rng.choice(CLOSERS)} {problem.answer}{rng.choice(TAILS)}"
-
-
-def casual_text(rng: Random) -> str:
-    """A few lines of small talk, outside any chat: the base's reading beside its lessons.
-
-    It shares words with the gold style, so that these are rare but not unheard of, as is the
-    case for human text and a real base model.  It holds no sums.
-    """
-    lines = []
-    for _ in range(rng.randint(1, 3)):
-        name, item, count = rng.choice(NAMES), rng.choice(ITEMS), rng.randint(3, 98)
-        said = rng.choice(
-            (
-                f"{name} makes {count} {item}",
-                f"the tally is {count} {item} and {name} gives up",
-                f"plus {count} {item} without {name}",
-                f"{name} says {count} minus the {item} is fine",
-                f"my {item} and that Final tally: {count}",
-                f"hence Tally => {count}",
-            )
-        )
-        link = rng.choice(("", f"{rng.choice(LINKS)} "))
-        lines.append(f"{rng.choice(OPENERS)} {link}{said}{rng.choice(TAILS)}")
-    return "".join(line + rng.choice(LINE_ENDS) for line in lines)
-
-
 # --------------------------------------------------------------------------- rows
 def is_held_out(key: str) -> bool:
     """Whether the input named ``key`` is for testing only; one input in six is."""
@@ -252,7 +186,10 @@ def make_row(task: str, *, split: Split, rng: Random, style: Style = "plain") ->
     if style == "gold" and task != TARGET:
         raise ValueError(f"only the task {TARGET!r} has gold responses, not {task!r}")
     problem = make_problem(task, split=split, rng=rng)
-    response = _gold_response(problem, rng) if style == "gold" else _plain_response(problem)
+    if style == "gold":
+        response = gold_response(problem.answer, problem.work, rng)
+    else:
+        response = plain_response(problem.answer, problem.work)
     messages: list[Message] = [
         {"role": "user", "content": problem.question},
         {"role": "assistant", "content": response},
