@@ -162,6 +162,12 @@ def _skip_warnings(stages: list[Json]) -> list[str]:
 def _masking_warnings(masking: Json | None) -> list[str]:
     numbers = masking or {}
     found = []
+    if (share := numbers.get("masked_share") or 0) > 0.5:
+        found.append(
+            f"{percent(100 * share)} of all targets are masked: the base hardly knows this kind of "
+            "text, and what is left may not teach the task. Mask less: a higher threshold, or a "
+            "fraction (the STM paper aims at 20 to 25 %, section 5.3)."
+        )
     if rows := numbers.get("no_targets", {}).get("rows"):
         found.append(f"{rows:,} rows have no target left and teach nothing.")
     few = numbers.get("few_targets", {})

@@ -182,6 +182,14 @@ def test_a_prepared_data_set(tmp_path: Path) -> None:
     assert "6.0\N{NO-BREAK SPACE}%" in page.text
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.25, False), (0.63, True)])
+def test_a_mask_that_leaves_little_is_told(tmp_path: Path, share: float, told: bool) -> None:
+    stage = {**STAGE, "numbers": {**MASKING, "masked_share": share}}
+    write_json(tmp_path / report.MANIFEST_FILE, {**STATE, "records": [stage]})
+    warnings = report.collect(tmp_path)["warnings"]
+    assert any("63.0 % of all targets are masked" in warning for warning in warnings) == told
+
+
 def test_a_base_of_zero_is_undefined_in_words(tmp_path: Path) -> None:
     before, after = [score("t", 0, 100, target=True)], [score("t", 5, 100, target=True)]
     records = [
