@@ -89,7 +89,8 @@ def from_data(
             f"{data}: {len(chats)} usable rows; {HELD_OUT_EVERY} are the fewest (one is held "
             f"out).{first}"
         )
-    return _material(Path(str(data)).stem, chats, settings, _warnings(data, chats, skipped, more))
+    warnings = _warnings(data, chats, skipped, more, settings.max_length)
+    return _material(Path(str(data)).stem, chats, settings, warnings)
 
 
 def _is_chat(row: Mapping[str, Any]) -> bool:
@@ -121,12 +122,13 @@ def _material(
 
 
 def _warnings(
-    data: str | Path, chats: list[Any], skipped: list[str], more: bool
+    data: str | Path, chats: list[Any], skipped: list[str], more: bool, max_length: int
 ) -> tuple[str, ...]:
     warnings = [
         "The embedded model has two million parameters and knows ten small tasks: it shows what "
         "masking does to your rows and to forgetting, not what a real model would learn from them. "
-        "The perplexity of held-out responses tells more here than right answers."
+        "The perplexity of held-out responses tells more here than right answers. Rows are cut at "
+        f"{max_length} tokens, which is all that it can read."
     ]
     if more:
         warnings.append(

@@ -72,6 +72,7 @@ def _cell(mean: Json, sd: Json, key: str, digits: int) -> str:
         return "undefined" if key in _CHANGES else "-"
     if key in _SHARES:
         return f"{100 * value:.{digits}f}"
+    digits = 0 if value >= 1000 else digits
     text = f"{value:{'+' if key in _CHANGES else ''}.{digits}f}"
     deviation = sd.get(key)
     return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
