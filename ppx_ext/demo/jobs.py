@@ -23,12 +23,13 @@ from ppx_ext.records import dump_score
 class Settings:
     """How every arm is trained and measured. The mask is all that differs between arms.
 
-    Chosen without a look at any masked run:
+    No masked run on this base and these golds was looked at before the settings were fixed (masked
+    runs on an earlier base and wording had been seen).
 
     * LoRA on all linear layers, rank 16 and alpha 32, as is usual; no dropout; cosine, short
-      warm-up. Learning rate 4e-3: of 1e-3, 2e-3 and 4e-3 the one at which *plain* SFT answers the
-      target best (1.5, 7.5 and 17 right of 100; two seeds that the demo does not use). That favours
-      the reference, on the target.
+      warm-up. Learning rate 2e-3: of 1e-3, 2e-3 and 4e-3, *plain* SFT answers the target best at
+      the latter two (27, 31.5 and 31.5 right of 100, two seeds that the demo does not use), and
+      forgets less at the smaller of them.
     * Three epochs over 400 rows in batches of 16 (75 steps), as the paper trains three epochs over
       374 rows (MBPP, arXiv 2501.14315, appendix F).
     * The paper's threshold, 2.5, in all its experiments on Llama and Gemma.
@@ -39,7 +40,7 @@ class Settings:
     train_rows: int = 400
     epochs: float = 3.0
     batch_size: int = 16
-    learning_rate: float = 4e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 5
     lora_rank: int = 16
     lora_alpha: int = 32

@@ -1,6 +1,6 @@
 """``ppx demo``: plain fine-tuning against STM on an embedded model, measured and judged.
 
-Protocol, written before the arms were compared:
+Protocol (`jobs.Settings` says how its settings were chosen):
 
 * The base is a two-million-parameter Llama that knows ten small tasks, one of them (the target)
   only in part. Gold answers of the target are right, but worded as the base would not word them.
