@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -63,9 +64,9 @@ def mask_dataset(
 ) -> Masked:
     """Score and mask a tokenised data set (columns ``input_ids`` and ``labels``).
 
-    Scores are kept under ``store``, by the fingerprint of all they depend on: a second call with
-    another threshold reads them, and a call that was killed goes on at its last finished shard.
-    Processes that call this at once share the work.
+    Scores are kept under ``store``, by all that they depend on: a second call with another
+    threshold reads them, a call that was killed goes on at its last finished shard, and processes
+    that call this at once share the work.
 
     With ``apply: baked`` the labels are rewritten; with ``collator`` they stay, and the stored
     scores join as ``binary`` columns ``ppx_<score>`` beside the row's number; with ``online``
@@ -73,13 +74,10 @@ def mask_dataset(
 
     Args:
         dataset: the tokenised rows; a column ``ppx_row`` may hold their places in the user's data.
-        plan: what the recipe asks for.
-        catalog: the installed methods.
-        base: the untouched model; not loaded where all scores are kept.
-        tokenizer: of the run.
+        plan, catalog: what the recipe asks for, and the installed methods.
+        base, tokenizer: of the run; the base is not loaded where all scores are kept.
         store: folder of all scores.
-        state: use this fitted state (that of the training set, for an evaluation set) instead of
-            fitting one.
+        state: the training set's fitted state, for an evaluation set; None fits one.
         drop_rows: leave out rows without a kept target (hosts drop them, or fail, as they choose);
             an evaluation set keeps them.
 
@@ -102,12 +100,7 @@ def mask_dataset(
     )
     fitted = masking.fit(stage, scored) if state is None else state
     keep, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
-    left = [at for at, keep_R in enumerate(keep) if keep_R.any()]
-    if not left:
-        raise ValueError(
-            f"mask {stage.component.name!r} keeps no target of any of the {len(keep)} rows: there "
-            f"would be nothing to train on. Its settings: {stage.dump()}"
-        )
+    left = _rows_with_targets(keep, stage)
     record = StageRecord(
         stage="mask",
         component=stage.component.name,
@@ -116,18 +109,26 @@ def mask_dataset(
         numbers={**numbers, "rows": len(keep), "rows_without_targets": len(keep) - len(left)},
     )
     masked = _applied(dataset, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
-    dropping = drop_rows and len(left) < len(keep)
-    if dropping:
-        log.info("%d rows have no target left and are dropped", len(keep) - len(left))
-        masked = masked.select(left, new_fingerprint=fingerprint([record.fingerprint, "left"]))
     catalog.stage_finished(record)
-    return Masked(
-        dataset=masked,
-        records=(record,),
-        state=fitted,
-        scores=scored,
-        left=left if dropping else None,
-    )
+    whole = Masked(dataset=masked, records=(record,), state=fitted, scores=scored)
+    return _less(whole, left) if drop_rows and len(left) < len(keep) else whole
+
+
+def _less(whole: Masked, left: list[int]) -> Masked:
+    log.info("%d rows have no target left and are dropped", len(whole.dataset) - len(left))
+    name = fingerprint([whole.records[0].fingerprint, "left"])
+    dataset = whole.dataset.select(left, new_fingerprint=name)
+    return dataclasses.replace(whole, dataset=dataset, left=left)
+
+
+def _rows_with_targets(keep: list[Bools], stage: Stage[Mask]) -> list[int]:
+    left = [at for at, keep_R in enumerate(keep) if keep_R.any()]
+    if not left:
+        raise ValueError(
+            f"mask {stage.component.name!r} keeps no target of any of the {len(keep)} rows: there "
+            f"would be nothing to train on. Its settings: {stage.dump()}"
+        )
+    return left
 
 
 def _decide(

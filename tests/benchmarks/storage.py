@@ -6,7 +6,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from tests.benchmarks.result import Result, as_json
 
 ROWS = 20_000
+SHARD = 1024
 BATCH = 8
 FETCHES = 300
 ROUNDS = 3
@@ -50,75 +52,94 @@ def rows_of(path: Path) -> Any:
     return rows.select([at % len(rows) for at in range(ROWS)]).flatten_indices()
 
 
-def run() -> Iterable[Result]:
-    from datasets import Dataset, concatenate_datasets, disable_progress_bars, load_from_disk
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """CPU seconds of each way to write (``took``) and to read (``read``), and sizes in bytes."""
 
-    from ppx_ext import store
-    from ppx_ext.examples import Examples
+    took: dict[str, float]
+    read: dict[str, float]
+    size: int
+    tokens: int
+    targets: int
 
-    disable_progress_bars()
-    data = os.environ.get("PPX_DATA") or Path(__file__).parents[3] / "shared" / "data"
-    rows = rows_of(Path(data) / "mbpp_train.jsonl")
-    examples = Examples(dataset=rows, ends=frozenset())
-    all_rows = list(examples)
-    tokens = sum(len(row.ids_T) for row in all_rows)
-    targets = sum(int(row.target_T.sum()) for row in all_rows)
-    rng = np.random.default_rng(0)
-    scores = [rng.exponential(1.0, int(row.target_T.sum())).astype(np.float32) for row in all_rows]
-    whole = [np.full(len(row.ids_T), 10.0) for row in all_rows]
-    for row, ppl_T, nll_R in zip(all_rows, whole, scores, strict=True):
-        ppl_T[row.target_T] = np.exp(nll_R)
-    key = store.Key(name="nll", exact=False, fields={"model": "m"})
-    given = iter(())
 
-    def lent(part: Sequence[Any]) -> list[Any]:
-        return [next(given) for _ in part]
+class Writers:
+    """Four ways to write the same scores, each into a folder of its own."""
 
-    with tempfile.TemporaryDirectory() as folder:
-        places = (Path(folder) / str(n) for n in range(100))
+    def __init__(self, rows: Any, folder: Path) -> None:
+        from datasets import load_from_disk
 
-        def ours() -> None:
-            nonlocal given
-            given = iter(scores)
-            store.fill(next(places), key, examples, lent, shard_rows=1024)
+        from ppx_ext import store
+        from ppx_ext.examples import Examples
 
-        def shard_only() -> None:
-            path = next(places)
-            path.mkdir()
-            for start in range(0, ROWS, 1024):
-                part = slice(start, start + 1024)
-                values = store.encode_rows(scores[part], all_rows[part], key)
-                store.write_shard(path / f"{start}.arrow", key, chunks[start], values)
-
-        def authors() -> None:
-            listed = [
-                {"input_ids": row.ids_T.tolist(), "labels": row.ids_T.tolist(), "ppl": ppl.tolist()}
-                for row, ppl in zip(all_rows, whole, strict=True)
-            ]
-            Dataset.from_list(listed).save_to_disk(str(next(places)))
-
-        chunks = {start: examples.chunk(start, start + 1024) for start in range(0, ROWS, 1024)}
-        for chunk in chunks.values():
+        self.examples = Examples(dataset=rows, ends=frozenset())
+        self.rows = list(self.examples)
+        rng = np.random.default_rng(0)
+        counts = [int(row.target_T.sum()) for row in self.rows]
+        self.scores = [rng.exponential(1.0, count).astype(np.float32) for count in counts]
+        self.whole = [np.full(len(row.ids_T), 10.0) for row in self.rows]
+        for row, ppl_T, nll_R in zip(self.rows, self.whole, self.scores, strict=True):
+            ppl_T[row.target_T] = np.exp(nll_R)
+        self.key = store.Key(name="nll", exact=False, fields={"model": "m"})
+        self.folder = folder
+        self.places = (folder / str(n) for n in range(100))
+        self.chunks = {at: self.examples.chunk(at, at + SHARD) for at in range(0, ROWS, SHARD)}
+        for chunk in self.chunks.values():
             assert chunk.digest  # made once for each run, with the data's fingerprint
-        rows.save_to_disk(str(Path(folder) / "ids"))
-        on_disk = load_from_disk(str(Path(folder) / "ids"))
+        rows.save_to_disk(str(folder / "ids"))
+        self.on_disk = load_from_disk(str(folder / "ids"))
 
-        def add(batch: Any, at: list[int]) -> dict[str, Any]:
-            return {"ppl": [whole[index].tolist() for index in at]}
+    def fill(self, place: Path | None = None) -> Any:
+        """All of `store.fill`: rows read and hashed, locks, checks."""
+        from ppx_ext import store
 
-        def mapped() -> None:
-            on_disk.map(
-                add, batched=True, with_indices=True, cache_file_name=f"{next(places)}.arrow"
-            )
+        given = iter(self.scores)
+        return store.fill(
+            place or next(self.places),
+            self.key,
+            self.examples,
+            lambda part: [next(given) for _ in part],
+            shard_rows=SHARD,
+        )
 
-        works = {"fill": ours, "write": shard_only, "authors": authors, "map": mapped}
-        took = medians(works)
-        given = iter(scores)
-        stored = store.fill(Path(folder) / "kept", key, examples, lent, shard_rows=1024)
-        size = sum(path.stat().st_size for path in stored.shards())
-        ids = on_disk.select_columns(["input_ids"])
+    def write(self) -> None:
+        """Encoding and writing alone."""
+        from ppx_ext import store
+
+        path = next(self.places)
+        path.mkdir()
+        for start, chunk in self.chunks.items():
+            part = slice(start, start + SHARD)
+            values = store.encode_rows(self.scores[part], self.rows[part], self.key)
+            store.write_shard(path / f"{start}.arrow", self.key, chunk, values)
+
+    def authors(self) -> None:
+        """As the paper's authors do: a data set from lists, saved."""
+        from datasets import Dataset
+
+        listed = [
+            {"input_ids": row.ids_T.tolist(), "labels": row.ids_T.tolist(), "ppl": ppl.tolist()}
+            for row, ppl in zip(self.rows, self.whole, strict=True)
+        ]
+        Dataset.from_list(listed).save_to_disk(str(next(self.places)))
+
+    def map(self) -> None:
+        """A list column added by a batched map."""
+        self.on_disk.map(
+            lambda batch, at: {"ppl": [self.whole[index].tolist() for index in at]},
+            batched=True,
+            with_indices=True,
+            cache_file_name=f"{next(self.places)}.arrow",
+        )
+
+    def fetchers(self) -> dict[str, Callable[[], None]]:
+        """Batches of ids alone, and of ids with their scores."""
+        from datasets import concatenate_datasets
+
+        ids = self.on_disk.select_columns(["input_ids"])
+        stored = self.fill(self.folder / "kept")
         joined = concatenate_datasets([ids, stored.dataset("ppx_nll")], axis=1)
-        order = [int(at) for at in rng.integers(0, ROWS - BATCH, FETCHES)]
+        order = np.random.default_rng(1).integers(0, ROWS - BATCH, FETCHES).tolist()
 
         def fetch(source: Any) -> Callable[[], None]:
             def work() -> None:
@@ -127,7 +148,35 @@ def run() -> Iterable[Result]:
 
             return work
 
-        read = medians({"ids": fetch(ids), "both": fetch(joined)}, rounds=9)
+        return {"ids": fetch(ids), "both": fetch(joined)}
+
+
+def measure(rows: Any) -> Measured:
+    """Write and read the scores of ``rows`` in every way, interleaved."""
+    with tempfile.TemporaryDirectory() as folder:
+        ways = Writers(rows, Path(folder))
+        names = ("fill", "write", "authors", "map")
+        took = medians({name: getattr(ways, name) for name in names})
+        read = medians(ways.fetchers(), rounds=9)
+        stored = ways.fill(Path(folder) / "kept")
+        return Measured(
+            took=took,
+            read=read,
+            size=sum(path.stat().st_size for path in stored.shards()),
+            tokens=sum(len(row.ids_T) for row in ways.rows),
+            targets=sum(int(row.target_T.sum()) for row in ways.rows),
+        )
+
+
+def run() -> Iterable[Result]:
+    """Goals E-1 to E-3."""
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()
+    data = os.environ.get("PPX_DATA") or Path(__file__).parents[3] / "shared" / "data"
+    found = measure(rows_of(Path(data) / "mbpp_train.jsonl"))
+    took, read, size = found.took, found.read, found.size
+    tokens, targets = found.tokens, found.targets
     share = f"{ROWS} rows, {tokens / 1e6:.1f} Mtok, response {targets / tokens:.0%} of them"
     yield Result(
         id="E-1",
