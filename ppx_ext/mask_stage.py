@@ -89,14 +89,9 @@ def mask_dataset(
     if stage is None or plan.apply == "online":
         return Masked(dataset=dataset, records=(), state={})
     examples = Examples(dataset=dataset, ends=tokens.end_of_turn_ids(tokenizer))
+    needs = stage.component.needs(stage.settings)
     scored = score_rows(
-        stage.component.needs(stage.settings),
-        examples,
-        plan=plan,
-        catalog=catalog,
-        base=base,
-        tokenizer=tokenizer,
-        root=store,
+        needs, examples, plan=plan, catalog=catalog, base=base, tokenizer=tokenizer, root=store
     )
     fitted = masking.fit(stage, scored) if state is None else state
     keep, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
