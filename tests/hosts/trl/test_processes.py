@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.trl.lab import Lab, shape_of, targets
+from tests.hosts.trl.test_recipe import write
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -60,6 +61,23 @@ def test_weights_stay_equal(way: str, runs: dict[str, list[Any]]) -> None:
     one, other = runs[way]
     assert one["weights"] == other["weights"]
     assert one["losses"] == runs["baked"][0]["losses"]
+
+
+@pytest.mark.slow
+def test_the_command_on_two_processes(tmp_path: Path) -> None:
+    lab = Lab()
+    base = tmp_path / "base"
+    lab.model().save_pretrained(base)
+    lab.tokenizer.save_pretrained(base)
+    recipe = write(tmp_path, lab, base, per_device_train_batch_size=2, save_strategy="epoch")
+    command = [sys.executable, *LAUNCH, "-m", "ppx_ext", "train", str(recipe)]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert (done.stdout + done.stderr).count("ppx: mask") == 1
+    (state,) = (tmp_path / "out").glob("checkpoint-*/trainer_state.json")
+    assert json.loads(state.read_text())["global_step"] == -(-len(lab.rows) // 4)
 
 
 @pytest.mark.slow
