@@ -83,6 +83,8 @@ def train(
     trainer.save_model(found.args.output_dir)
     if found.args.push_to_hub:
         trainer.push_to_hub(dataset_name=found.script.dataset_name)
+    # A process that leaves while another still talks to it makes that one wait for ever.
+    trainer.accelerator.wait_for_everyone()
     if hasattr(trainer, "end"):  # newer transformers: trackers and process groups are closed
         trainer.end()
     return trainer
