@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
+from ppx_ext import answering as a
 from ppx_ext import contracts as c
 from ppx_ext import hookspecs
 
@@ -22,9 +23,9 @@ KINDS: Mapping[str, tuple[str, tuple[type[c.Component], ...]]] = types.MappingPr
     {
         "scorer": ("ppx_register_scorers", (c.TokenScorer, c.ExampleScorer)),
         "mask": ("ppx_register_masks", (c.Mask,)),
-        "builder": ("ppx_register_builders", (c.Builder,)),
-        "judge": ("ppx_register_judges", (c.Judge,)),
-        "generator": ("ppx_register_generators", (c.Generator,)),
+        "builder": ("ppx_register_builders", (a.Builder,)),
+        "judge": ("ppx_register_judges", (a.Judge,)),
+        "generator": ("ppx_register_generators", (a.Generator,)),
         "sampler": ("ppx_register_samplers", (c.Sampler,)),
         "eval suite": ("ppx_register_eval_suites", (c.EvalSuite,)),
     }

@@ -16,8 +16,7 @@ context, so it is never a target.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from pydantic import BaseModel
+
+    from ppx_ext.answering import Failure, JudgeAll, Prompt, Request, Response
 
     Ints: TypeAlias = npt.NDArray[np.int32]
     Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -85,14 +86,20 @@ class Tools:
     Args:
         token_scores: ``(examples, model, names) -> one mapping name -> float32 (R,) for each
             example``. Names: ``nll`` (nats), ``entropy`` (nats), ``rank`` (0 = the top token).
-        generate: ``(prompts, model) -> one response for each prompt``; None where no generator is
-            configured.
+        generate: ``requests -> one response or failure for each, in order``; what was answered
+            before is not asked again. None where no generator is configured.
+        judge: ``answers -> one verdict for each, in order``; None where no judge is configured.
+        perplexity: ``(pairs of prompt and response, given_prompt) -> one perplexity for each``,
+            under the base: exp of the mean NLL over the response's tokens. ``given_prompt`` False
+            is that of the response alone, without prompt and template. None where no model is.
     """
 
     token_scores: Callable[
         [Sequence[Example], ModelRef, Sequence[str]], Sequence[Mapping[str, Floats]]
     ]
-    generate: Callable[[Sequence[str], ModelRef], Sequence[str]] | None = None
+    generate: Callable[[Sequence[Request]], Sequence[Response | Failure]] | None = None
+    judge: JudgeAll | None = None
+    perplexity: Callable[[Sequence[tuple[Prompt, str]], bool], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,43 +165,6 @@ class Mask(Component):
     fit: Callable[[Any, Iterable[Scored]], Numbers]
     edit_text: Callable[[Any, str], str] | None = None
     online: Callable[[Any], bool] = lambda settings: False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Builder(Component):
-    """``build(settings, rows, tools) -> rows``: targets rewritten, row order kept."""
-
-    build: Callable[[Any, Iterable[Row], Tools], Iterator[Row]]
-
-
-class Judgement(enum.Enum):
-    """What a judge can say of a response."""
-
-    CORRECT = "correct"
-    WRONG = "wrong"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """A judgement with its reason in words."""
-
-    judgement: Judgement
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judge(Component):
-    """``judge(settings, row, response) -> Verdict``."""
-
-    judge: Callable[[Any, Row, str], Verdict]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generator(Component):
-    """``generate(settings, prompts) -> responses``, one for each prompt, in order."""
-
-    generate: Callable[[Any, Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ppx_ext import answering as a
     from ppx_ext import contracts as c
 
 hookspec = pluggy.HookspecMarker("ppx_ext")
@@ -29,17 +30,17 @@ def ppx_register_masks() -> Sequence[c.Mask]:  # type: ignore[empty-body]
 
 
 @hookspec
-def ppx_register_builders() -> Sequence[c.Builder]:  # type: ignore[empty-body]
+def ppx_register_builders() -> Sequence[a.Builder]:  # type: ignore[empty-body]
     """Builders of data sets: rows -> rows."""
 
 
 @hookspec
-def ppx_register_judges() -> Sequence[c.Judge]:  # type: ignore[empty-body]
+def ppx_register_judges() -> Sequence[a.Judge]:  # type: ignore[empty-body]
     """Judges of responses: correct, wrong or cannot tell."""
 
 
 @hookspec
-def ppx_register_generators() -> Sequence[c.Generator]:  # type: ignore[empty-body]
+def ppx_register_generators() -> Sequence[a.Generator]:  # type: ignore[empty-body]
     """Engines that answer prompts."""
 
 

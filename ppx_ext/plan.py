@@ -5,19 +5,20 @@ Every problem of a block is reported at once, each with the key it lies at.
 
 from __future__ import annotations
 
-import difflib
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import pydantic
 
+from ppx_ext import answering as a
 from ppx_ext import contracts as c
-from ppx_ext.catalog import Catalog, CatalogError
+from ppx_ext.catalog import Catalog
+from ppx_ext.stages import JudgeStage, Stage, generator_of, judges_of, stage_of, validate
 
 C = TypeVar("C", bound=c.Component)
+MaskedRows: TypeAlias = Literal["all", "gold"]
 Apply: TypeAlias = Literal["baked", "collator", "online"]
 
 
@@ -28,18 +29,6 @@ class PlanError(ValueError):
         self.problems = problems
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"the ppx block has {len(problems)} problem(s):\n{lines}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage(Generic[C]):
-    """A component with its settings, checked."""
-
-    component: C
-    settings: Any
-
-    def dump(self) -> dict[str, Any]:
-        """The stage as plain JSON values: `use` and every setting, defaults included."""
-        return {"use": self.component.name, **self.settings.model_dump(mode="json")}
 
 
 class Scoring(pydantic.BaseModel):
@@ -71,6 +60,11 @@ class _Block(pydantic.BaseModel):
 class _MaskKeys(pydantic.BaseModel):
     apply: Apply = "baked"
     mask_eval: bool = False
+    rows: MaskedRows | None = None
+
+
+_BUILD_KEYS = ("judge", "generator")
+_EXAMPLES = {"build": "s3ft", "choose": "budget", "mask": "stm", "eval": "exact_match"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +73,10 @@ class Plan:
 
     Attributes:
         build, choose, mask, eval: the chosen component of each stage, or None for identity.
+        judges: of the built responses, in order: the first that can tell decides.
+        generator: the engine that answers a builder's requests.
+        masked_rows: ``gold`` masks only rows whose target is the user's gold, which is how it is
+            after a builder; ``all`` masks all of them.
         apply: how the mask reaches the loss: baked into labels before training (``baked``), when
             a batch is made (``collator``), or from the base scored in the step (``online``).
         mask_eval: mask the evaluation split too; off, so that its loss stays comparable.
@@ -92,10 +90,13 @@ class Plan:
             None leaves the host's own way.
     """
 
-    build: Stage[c.Builder] | None = None
+    build: Stage[a.Builder] | None = None
     choose: Stage[c.Sampler] | None = None
     mask: Stage[c.Mask] | None = None
     eval: Stage[c.EvalSuite] | None = None
+    judges: tuple[JudgeStage, ...] = ()
+    generator: Stage[a.Generator] | None = None
+    masked_rows: MaskedRows = "all"
     apply: Apply = "baked"
     mask_eval: bool = False
     scoring: Scoring = Scoring()
@@ -111,7 +112,11 @@ class Plan:
         stages = {name: getattr(self, name) for name in ("build", "choose", "mask", "eval")}
         block: dict[str, Any] = {name: stage.dump() for name, stage in stages.items() if stage}
         if self.mask:
-            block["mask"] |= {"apply": self.apply, "mask_eval": self.mask_eval}
+            own = {"apply": self.apply, "mask_eval": self.mask_eval, "rows": self.masked_rows}
+            block["mask"] |= own
+        if self.build:
+            block["build"]["judge"] = [judge.dump() for judge in self.judges]
+            block["build"]["generator"] = self.generator.dump() if self.generator else None
         keys = ("seed", "max_skipped_share", "shard_rows", "trust_remote_code", "token_level_loss")
         block |= {key: getattr(self, key) for key in keys}
         block["scoring"] = self.scoring.model_dump(mode="json")
@@ -128,36 +133,94 @@ def parse(block: Mapping[str, Any] | None, catalog: Catalog) -> Plan:
     if not isinstance(block, Mapping):
         raise PlanError([f"ppx: must be a mapping of stages, not {type(block).__name__}"])
     problems: list[str] = []
-    checked = _validate(_Block, dict(block), "ppx", problems)
+    checked = validate(_Block, dict(block), "ppx", problems)
     if checked is None:
         raise PlanError(problems)
-    mask_block = dict(checked.mask) if checked.mask is not None else None
-    mask_keys = _MaskKeys()
-    if mask_block is not None:
-        own = {key: mask_block.pop(key) for key in _MaskKeys.model_fields if key in mask_block}
-        mask_keys = _validate(_MaskKeys, own, "ppx.mask", problems) or mask_keys
+    mask_block, own = _split(checked.mask, tuple(_MaskKeys.model_fields))
+    build_block, lent = _split(checked.build, _BUILD_KEYS)
+    mask_keys = validate(_MaskKeys, own, "ppx.mask", problems) or _MaskKeys()
 
-    def stage(block: dict[str, Any] | None, name: str, kind: str, expected: type[C]) -> Any:
-        return _stage(block, f"ppx.{name}", _getter(catalog, kind, expected), problems)
+    def stage(name: str, kind: str, expected: type[C], extra: tuple[str, ...] = ()) -> Any:
+        block = {"mask": mask_block, "build": build_block}.get(name, getattr(checked, name))
+        if block is None:
+            return None
+        where, example = f"ppx.{name}", _EXAMPLES[name]
+        return stage_of(
+            block, where, catalog, kind, expected, problems, extra_keys=extra, example=example
+        )
 
+    build: Stage[a.Builder] | None = stage("build", "builder", a.Builder, _BUILD_KEYS)
     plan = Plan(
-        build=stage(checked.build, "build", "builder", c.Builder),
-        choose=stage(checked.choose, "choose", "sampler", c.Sampler),
-        mask=stage(mask_block, "mask", "mask", c.Mask),
-        eval=stage(checked.eval, "eval", "eval suite", c.EvalSuite),
+        build=build,
+        choose=stage("choose", "sampler", c.Sampler),
+        mask=stage("mask", "mask", c.Mask, tuple(_MaskKeys.model_fields)),
+        eval=stage("eval", "eval suite", c.EvalSuite),
+        judges=_judges(build, lent, catalog, problems),
+        generator=_generator(build, lent, catalog, problems),
+        masked_rows=mask_keys.rows or ("gold" if build else "all"),
         apply=mask_keys.apply,
         mask_eval=mask_keys.mask_eval,
         **{name: getattr(checked, name) for name in _PLAIN},
     )
+    problems += _contradictions(plan)
+    if problems:
+        raise PlanError(problems)
+    return plan
+
+
+def _contradictions(plan: Plan) -> list[str]:
+    found = []
     if plan.mask and plan.apply == "online" and not plan.mask.component.online(plan.mask.settings):
-        problems.append(
+        found.append(
             f"ppx.mask.apply: online cannot be used with these settings of "
             f"{plan.mask.component.name!r}: they need the whole data set or scores made "
             "beforehand. Use `apply: baked`."
         )
-    if problems:
-        raise PlanError(problems)
-    return plan
+    if plan.mask and plan.masked_rows == "gold" and plan.build is None:
+        found.append(
+            "ppx.mask.rows: gold speaks of the golds that a builder leaves, and there is no "
+            "`build:`. Remove the key, or add a builder."
+        )
+    if plan.mask and plan.masked_rows == "gold" and plan.apply != "baked":
+        found.append(
+            f"ppx.mask.apply: {plan.apply} sees batches, in which golds and the model's own words "
+            "look alike. Use `apply: baked`, or mask them all with `rows: all`."
+        )
+    return found
+
+
+def _split(
+    block: Mapping[str, Any] | None, keys: tuple[str, ...]
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """A stage's block without the keys that are ours and not its component's; and those."""
+    if block is None:
+        return None, {}
+    rest = {key: value for key, value in block.items() if key not in keys}
+    return rest, {key: value for key, value in block.items() if key in keys}
+
+
+def _judges(
+    build: Stage[a.Builder] | None, lent: dict[str, Any], catalog: Catalog, problems: list[str]
+) -> tuple[JudgeStage, ...]:
+    if "judge" in lent:
+        return judges_of(lent["judge"], "ppx.build.judge", catalog, problems)
+    if build is not None and build.component.judged(build.settings):
+        names = ", ".join(catalog.names("judge")) or "none is installed"
+        problems.append(
+            f"ppx.build.judge: {build.component.name!r} keeps only what a judge finds correct; "
+            f"name one, for instance `judge: math` ({names})"
+        )
+    return ()
+
+
+def _generator(
+    build: Stage[a.Builder] | None, lent: dict[str, Any], catalog: Catalog, problems: list[str]
+) -> Stage[a.Generator] | None:
+    if build is None:
+        return None
+    return generator_of(
+        lent.get("generator", "transformers"), "ppx.build.generator", catalog, problems
+    )
 
 
 _PLAIN = (
@@ -169,72 +232,3 @@ _PLAIN = (
     "trust_remote_code",
     "token_level_loss",
 )
-
-
-def _getter(catalog: Catalog, kind: str, expected: type[C]) -> Callable[[str], C]:
-    return lambda name: catalog.get(kind, name, expected)
-
-
-def _stage(
-    block: dict[str, Any] | None, where: str, get: Callable[[str], C], problems: list[str]
-) -> Stage[C] | None:
-    if block is None:
-        return None
-    settings = dict(block)
-    use = settings.pop("use", None)
-    if not isinstance(use, str):
-        problems.append(f"{where}.use: name the component to use, for instance `use: stm`")
-        return None
-    try:
-        component = get(use)
-    except CatalogError as error:
-        problems.append(f"{where}.use: {error}")
-        return None
-    extra = tuple(_MaskKeys.model_fields) if where == "ppx.mask" else ()
-    checked = _validate(component.settings, settings, where, problems, extra_keys=extra)
-    return None if checked is None else Stage(component=component, settings=checked)
-
-
-M = TypeVar("M", bound=pydantic.BaseModel)
-
-
-def _validate(
-    model: type[M],
-    values: dict[str, Any],
-    where: str,
-    problems: list[str],
-    *,
-    extra_keys: tuple[str, ...] = (),
-) -> M | None:
-    try:
-        return model.model_validate(values)
-    except pydantic.ValidationError as error:
-        for found in error.errors(include_url=False):
-            problems.append(_problem(model, where, types.MappingProxyType(dict(found)), extra_keys))
-        return None
-
-
-def _problem(
-    model: type[pydantic.BaseModel],
-    where: str,
-    found: Mapping[str, Any],
-    extra_keys: tuple[str, ...],
-) -> str:
-    path = ".".join([where, *(str(part) for part in found["loc"])])
-    if found["type"] != "extra_forbidden":
-        given = "" if found["type"] == "missing" else f" (given: {found['input']!r})"
-        return f"{path}: {str(found['msg']).removeprefix('Value error, ')}{given}"
-    known = _fields_at(model, found["loc"][:-1]) or (*model.model_fields, *extra_keys)
-    near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1)
-    hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(sorted(known))}."
-    return f"{path}: unknown key.{hint}"
-
-
-def _fields_at(model: type[pydantic.BaseModel], path: tuple[Any, ...]) -> tuple[str, ...]:
-    if not path:
-        return ()
-    field = model.model_fields.get(str(path[0]))
-    inner = field.annotation if field else None
-    if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel):
-        return _fields_at(inner, path[1:]) or tuple(inner.model_fields)
-    return ()
