@@ -148,11 +148,5 @@ def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return {**before, "dataset": None} == {**now, "dataset": None}
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    lines = manifest.differences(before["plan"], now["plan"], "ppx")
-    lines += manifest.differences(before["versions"], now["versions"], "versions")
-    return "; ".join(lines) or "the data set is written anew"
-
-
 def _manifest_or_none(out: Path) -> dict[str, Any] | None:
     return manifest.read_manifest(out) if (out / manifest.MANIFEST).exists() else None

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports torch, datasets or Axolotl.
 os.environ |= {
@@ -19,6 +20,11 @@ os.environ |= {
     "WANDB_MODE": "offline",
 }
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same cases in every run; `HYPOTHESIS_PROFILE=searching` looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("searching", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 ROOT = Path(__file__).resolve().parents[1]
 HAS_AXOLOTL = importlib.util.find_spec("axolotl") is not None
@@ -37,7 +43,7 @@ def _data() -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Real data (GSM8K, MBPP, published perplexities); see CONTRIBUTING in the README."""
+    """Real data (GSM8K, MBPP, published perplexities)."""
     folder = _data()
     if not folder.is_dir():
         pytest.skip(f"NO REAL DATA: {folder} is not there; set PPX_DATA to the folder that has it")

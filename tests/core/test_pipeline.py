@@ -41,7 +41,8 @@ def mask(rows: Dataset, folder: Path, **given: Any) -> pipeline.Masked:
 
 
 @LOOSE
-@given(st.integers(0, 10**6), st.floats(0, 7), st.integers(1, 12))
+# Lines that float16 can hold, so that a plain comparison here is the one that is made there.
+@given(st.integers(0, 10**6), st.floats(0, 7, width=16), st.integers(1, 12))
 def test_labels_lose_exactly_the_targets_that_the_mask_drops(
     tmp_path: Path, seed: int, line: float, shard_rows: int
 ) -> None:
