@@ -212,12 +212,15 @@ class GoldRow:
         prompt: the chat before the last assistant's turn, or plain text.
         gold: the response that plain fine-tuning would train on.
         columns: the user's columns.
+        seed: of this row, made of the recipe's seed and the row's place, in [0, 2**31); a builder
+            adds the number of the attempt.
     """
 
     row: int
     prompt: Prompt
     gold: str
     columns: Row = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def question(self) -> str:
@@ -276,10 +279,12 @@ class Builder(Component):
             It is called with one shard of rows after the other, and again with the same rows when
             a killed job goes on; ``tools.generate`` then has what it was asked before. It is pure
             but for the tools.
-        judged: ``judged(settings)``: whether it asks ``tools.judge``.
+        judged: ``judged(settings)``: whether it cannot do without ``tools.judge``.
+        scored: ``scored(settings)``: whether it asks ``tools.perplexity``; else none is lent.
         published: compositions in a paper, by data set: shares of own, paraphrase and gold.
     """
 
     build: Callable[[Any, Sequence[GoldRow], Tools], Sequence[Built | Dropped]]
     judged: Callable[[Any], bool] = lambda settings: True
+    scored: Callable[[Any], bool] = lambda settings: False
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
