@@ -23,10 +23,11 @@ PROMPT = (
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of MBPP (``text``, ``code``, ``test_list``) as a chat of two turns."""
+    """One row of MBPP (``text``, ``code``, ``test_list``) as a chat, with its tests."""
     prompt = PROMPT.format(text=row["text"], tests="\n".join(row["test_list"]))
     turns = [("user", prompt), ("assistant", f"```python\n{row['code']}\n```")]
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return {"messages": messages, "test_list": list(row["test_list"])}
 
 
 def rows(split: str, folder: Path | None) -> Iterable[Mapping[str, Any]]:

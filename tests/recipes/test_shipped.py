@@ -36,7 +36,8 @@ def test_both_hosts_hold_the_same_block(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=label)
 def test_block_is_right_and_the_head_says_what_to_do(path: Path) -> None:
-    assert plan.parse(recipes.load(path).block, catalog.load()).mask is not None
+    found = plan.parse(recipes.load(path).block, catalog.load())
+    assert found.mask or found.build
     head = path.read_text(encoding="utf-8").partition("\n\n")[0]
     for word in ("Paper:", "Install:", "Weights:", "Data:", "Check:", "Run:", "Deviations:"):
         assert word in head
@@ -100,6 +101,28 @@ def test_mbpp_chats_equal_the_authors_own(data_dir: Path, split: str) -> None:
     rows = [json.loads(line) for line in lines if line]
     assert len(rows) == {"train": 374, "validation": 90}[split]
     for row in rows:
-        user, assistant = chat(row)["messages"]
+        made = chat(row)
+        user, assistant = made["messages"]
+        assert made["test_list"] == row["test_list"]
         assert (user["role"], user["content"]) == ("user", row["prompt"])
         assert (assistant["role"], assistant["content"]) == ("assistant", row["response"])
+
+
+def test_gsm8k_chats_end_in_their_answers(data_dir: Path) -> None:
+    chat = runpy.run_path(str(recipes.find("data/gsm8k.py")))["chat"]
+    lines = (data_dir / "gsm8k_train.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    assert len(rows) == 7473
+    for row in rows:
+        user, assistant = chat(row)["messages"]
+        answer = row["answer"].rpartition("####")[2].strip()
+        assert user["content"].startswith(row["question"])
+        assert user["content"].endswith("formatted as: The answer is {answer}.")
+        assert assistant["content"].endswith(f"\nThe answer is {answer}.")
+        assert "<<" not in assistant["content"]
+
+
+def test_gsm8k_says_which_answer_it_cannot_read() -> None:
+    chat = runpy.run_path(str(recipes.find("data/gsm8k.py")))["chat"]
+    with pytest.raises(ValueError, match="no ####: 'Twelve'"):
+        chat({"question": "How many?", "answer": "Twelve"})
