@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROW = "ppx_row"
 """Column with the row's position in the user's data; without it, rows are counted from 0."""
 
+SOURCE, GOLD = "ppx_source", "gold"
+"""Column that a builder writes: where a row's target comes from; `GOLD` is the user's own text."""
+
 NEEDED = ("input_ids", "labels")
 CHUNK_ROWS = 4096
 DIGEST_BYTES = 16

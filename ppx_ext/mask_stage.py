@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from ppx_ext import masking, tokens
 from ppx_ext.catalog import Catalog
 from ppx_ext.contracts import Mask, Numbers, Scored, StageRecord
 from ppx_ext.effects import Base
-from ppx_ext.examples import ROW, Examples
+from ppx_ext.examples import GOLD, ROW, SOURCE, Examples
 from ppx_ext.files import fingerprint
 from ppx_ext.plan import Plan, Stage
 from ppx_ext.scored import ScoredRows, score_rows, version_of
@@ -39,8 +39,9 @@ class Masked:
             without a target; only ``labels`` differ.
         records: one for each stage that ran.
         state: the mask's fitted state.
-        scores: the scores that were read, aligned with the rows that came in; None where there
+        scores: the scores that were read, aligned with the rows that were scored; None where there
             were none.
+        scored: which of the rows that came in were scored; None where all were.
         left: which of the rows that came in are there; None where all are.
     """
 
@@ -48,6 +49,7 @@ class Masked:
     records: tuple[StageRecord, ...]
     state: Numbers
     scores: ScoredRows | None = None
+    scored: list[int] | None = None
     left: list[int] | None = None
 
 
@@ -72,12 +74,15 @@ def mask_dataset(
     scores join as ``binary`` columns ``ppx_<score>`` beside the row's number; with ``online``
     nothing happens here.
 
+    With ``rows: gold`` only rows whose column ``ppx_source`` says ``gold`` are scored and masked;
+    the others, which are in the model's own words, keep all their labels.
+
     Args:
         dataset: the tokenised rows; a column ``ppx_row`` may hold their places in the user's data.
         plan, catalog: what the recipe asks for, and the installed methods.
         base, tokenizer: of the run; the base is not loaded where all scores are kept.
         store: folder of all scores.
-        state: the training set's fitted state, for an evaluation set; None fits one.
+        state: the training set's fitted state, for an evaluation set; None or {} fits one.
         drop_rows: leave out rows without a kept target (hosts drop them, or fail, as they choose);
             an evaluation set keeps them.
 
@@ -89,24 +94,73 @@ def mask_dataset(
     if stage is None or plan.apply == "online":
         return Masked(dataset=dataset, records=(), state={})
     examples = Examples(dataset=dataset, ends=tokens.end_of_turn_ids(tokenizer))
-    needs = stage.component.needs(stage.settings)
-    scored = score_rows(
-        needs, examples, plan=plan, catalog=catalog, base=base, tokenizer=tokenizer, root=store
+    chosen = _golds(dataset) if plan.masked_rows == "gold" else None
+    scored = _score(
+        examples, chosen, plan=plan, catalog=catalog, base=base, tokenizer=tokenizer, root=store
     )
-    fitted = masking.fit(stage, scored) if state is None else state
-    keep, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
+    fitted = state or _fitted(stage, scored)
+    decided, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
+    keep = decided if chosen is None else _spread(decided, chosen, len(dataset))
     left = _rows_with_targets(keep, stage)
+    counts = {
+        "rows": len(decided),
+        "rows_left_alone": len(keep) - len(decided),
+        "rows_without_targets": len(keep) - len(left),
+    }
     record = StageRecord(
         stage="mask",
         component=stage.component.name,
-        fingerprint=_fingerprint(stage, fitted, scored, plan=plan, catalog=catalog),
-        settings={**stage.dump(), "apply": plan.apply},
-        numbers={**numbers, "rows": len(keep), "rows_without_targets": len(keep) - len(left)},
+        fingerprint=_fingerprint(stage, fitted, scored, examples, plan=plan, catalog=catalog),
+        settings={**stage.dump(), "apply": plan.apply, "rows": plan.masked_rows},
+        numbers={**numbers, **counts},
     )
-    masked = _applied(dataset, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
+    masked = _applied(examples, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
     catalog.stage_finished(record)
-    whole = Masked(dataset=masked, records=(record,), state=fitted, scores=scored)
+    whole = Masked(dataset=masked, records=(record,), state=fitted, scores=scored, scored=chosen)
     return _less(whole, left) if drop_rows and len(left) < len(keep) else whole
+
+
+def _golds(dataset: Dataset) -> list[int]:
+    """Places of the rows whose target is the user's gold."""
+    import pyarrow.compute as pc
+
+    if SOURCE not in dataset.column_names:
+        raise ValueError(
+            f"the mask is for the user's golds (`rows: gold`), but the data set has no column "
+            f"{SOURCE!r} that tells them from the model's own words; it has "
+            f"{', '.join(dataset.column_names)}"
+        )
+    sources = dataset.select_columns([SOURCE]).with_format("arrow")[:].column(SOURCE)
+    if sources.null_count:
+        raise ValueError(f"column {SOURCE!r} is empty in {sources.null_count} rows")
+    places: list[int] = pc.indices_nonzero(pc.equal(sources, GOLD)).to_pylist()
+    return places
+
+
+def _score(examples: Examples, chosen: list[int] | None, *, plan: Plan, **lent: Any) -> ScoredRows:
+    assert plan.mask is not None
+    needs = plan.mask.component.needs(plan.mask.settings)
+    if chosen is None:
+        return score_rows(needs, examples, plan=plan, **lent)
+    part = examples.dataset.select(chosen)
+    if ROW not in part.column_names:
+        part = part.add_column(ROW, np.asarray(chosen, dtype=np.int64))
+    golds = dataclasses.replace(examples, dataset=part)
+    if not chosen:
+        return ScoredRows(examples=golds, stored={})
+    return score_rows(needs, golds, plan=plan, **lent)
+
+
+def _fitted(stage: Stage[Mask], scored: ScoredRows) -> Numbers:
+    return masking.fit(stage, scored) if len(scored.examples) else {}
+
+
+def _spread(decided: list[Bools], chosen: list[int], rows: int) -> list[Bools | None]:
+    """What was decided, at the places of the rows that it is about; None elsewhere."""
+    keep: list[Bools | None] = [None] * rows
+    for place, keep_R in zip(chosen, decided, strict=True):
+        keep[place] = keep_R
+    return keep
 
 
 def _less(whole: Masked, left: list[int]) -> Masked:
@@ -116,8 +170,8 @@ def _less(whole: Masked, left: list[int]) -> Masked:
     return dataclasses.replace(whole, dataset=dataset, left=left)
 
 
-def _rows_with_targets(keep: list[Bools], stage: Stage[Mask]) -> list[int]:
-    left = [at for at, keep_R in enumerate(keep) if keep_R.any()]
+def _rows_with_targets(keep: Sequence[Bools | None], stage: Stage[Mask]) -> list[int]:
+    left = [at for at, keep_R in enumerate(keep) if keep_R is None or keep_R.any()]
     if not left:
         raise ValueError(
             f"mask {stage.component.name!r} keeps no target of any of the {len(keep)} rows: there "
@@ -143,12 +197,19 @@ def _decide(
 
 
 def _fingerprint(
-    stage: Stage[Mask], state: Numbers, scored: ScoredRows, *, plan: Plan, catalog: Catalog
+    stage: Stage[Mask],
+    state: Numbers,
+    scored: ScoredRows,
+    examples: Examples,
+    *,
+    plan: Plan,
+    catalog: Catalog,
 ) -> str:
     return fingerprint(
         {
             "scores": scored.fingerprints(),
-            "data": scored.examples.fingerprint(),
+            "data": examples.fingerprint(),
+            "scored": scored.examples.fingerprint(),
             "mask": stage.dump(),
             "state": state,
             "seed": plan.seed,
@@ -159,21 +220,27 @@ def _fingerprint(
 
 
 def _applied(
-    dataset: Dataset, scored: ScoredRows, keep: list[Bools], *, apply: str, fingerprint: str
+    examples: Examples,
+    scored: ScoredRows,
+    keep: Sequence[Bools | None],
+    *,
+    apply: str,
+    fingerprint: str,
 ) -> Dataset:
     if apply == "baked":
-        return _with_labels(dataset, scored.examples, keep, fingerprint)
+        return _with_labels(examples, keep, fingerprint)
     from datasets import concatenate_datasets
 
+    dataset = examples.dataset
     columns = [stored.dataset(f"ppx_{name}") for name, stored in scored.stored.items()]
     if ROW not in dataset.column_names:
         dataset = dataset.add_column(ROW, np.arange(len(dataset)))
     return concatenate_datasets([dataset, *columns], axis=1)
 
 
-def _with_labels(
-    dataset: Dataset, examples: Examples, keep: list[Bools], fingerprint: str
-) -> Dataset:
+def _with_labels(examples: Examples, keep: Sequence[Bools | None], fingerprint: str) -> Dataset:
+    dataset = examples.dataset
+
     def rewrite(table: pa.Table, indices: list[int]) -> pa.Table:
         first, last = indices[0], indices[-1] + 1
         chunk = examples.chunk(first, last)
@@ -198,12 +265,13 @@ def _with_labels(
     )
 
 
-def _masked_labels(examples: Iterable[Any], keep: list[Bools], labels: Any) -> Any:
+def _masked_labels(examples: Iterable[Any], keep: Sequence[Bools | None], labels: Any) -> Any:
     """The rows' own labels, one row after the other, with -100 where the mask took the loss."""
     start, parts = 0, []
     for example, keep_R in zip(examples, keep, strict=True):
         stop = start + len(example.ids_T)
-        parts.append(masking.masked_labels(labels[start:stop], example, keep_R))
+        own = labels[start:stop]
+        parts.append(own if keep_R is None else masking.masked_labels(own, example, keep_R))
         start = stop
     return np.concatenate(parts)
 

@@ -1,7 +1,8 @@
 """The flow: tokenised rows -> scores -> mask -> labels -> prepared data set with its records.
 
 A newcomer reads this module first. The stages are functions of a data set that also yield a
-`StageRecord`; the mask is one (`mask_stage`), builders and samplers join before it.
+`StageRecord`: a builder gives rows in the model's own words before they are tokenised
+(`building`, which hosts call), the mask decides what is trained on (`mask_stage`).
 """
 
 from __future__ import annotations
@@ -88,17 +89,15 @@ def prepare(found: Tokenized, out: Path, *, overwrite: bool = False) -> Prepared
 
 
 def _check_offered(plan: Plan) -> None:
-    for name in ("build", "choose"):
-        stage = getattr(plan, name)
-        if stage is not None:
-            raise ValueError(
-                f"ppx.{name}: {stage.component.name!r} is installed, but this version of ppx-ext "
-                f"does not run the stage {name!r} yet; take it out of the block"
-            )
+    if plan.choose is not None:
+        raise ValueError(
+            f"ppx.choose: {plan.choose.component.name!r} is installed, but this version of ppx-ext "
+            "does not run the stage 'choose' yet; take it out of the block"
+        )
 
 
 def _inputs(found: Tokenized, examples: Examples) -> dict[str, Any]:
-    """All that the scores hang on. A change of the mask's settings is none: it reuses them."""
+    """All that the rows and their scores hang on. A change of the mask's settings is none: it reuses them."""
     return {
         "schema": manifest.SCHEMA,
         "base": {
@@ -111,6 +110,7 @@ def _inputs(found: Tokenized, examples: Examples) -> dict[str, Any]:
             "fingerprint": manifest.tokenizer_fingerprint(found.tokenizer),
         },
         "data": {"rows": len(examples), "fingerprint": examples.fingerprint()},
+        "built": [record.fingerprint for record in found.records if record.stage == "build"],
         "scoring": {"dtype": found.plan.scoring.dtype},
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppx_ext import manifest, store
 from ppx_ext.contracts import IGNORE, Example, Scored
-from ppx_ext.examples import CHUNK_ROWS, ROW, Examples
+from ppx_ext.examples import CHUNK_ROWS, ROW, SOURCE, Examples
 from ppx_ext.files import write_atomic
 from ppx_ext.tokens import end_of_turn_ids
 
@@ -33,12 +33,15 @@ class PreparedRow:
     """One row of a prepared data set.
 
     Attributes:
-        scored: the example with its targets before the mask, and its scores, each float (R,).
+        scored: the example with its targets before the mask, and its scores, each float (R,); no
+            scores where the row is in the model's own words and was left alone.
         keep_T: True at tokens that keep their loss.
+        source: where a builder has the response from; None where there was no builder.
     """
 
     scored: Scored
     keep_T: Bools
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +74,9 @@ class Prepared:
     @functools.cached_property
     def scores(self) -> Mapping[str, store.Stored]:
         """Each score, for all rows that were scored; `rows` aligns them with the data set."""
-        folders = {name: about["folder"] for name, about in self.manifest["scores"].items()}
-        rows = int(self.manifest["data"]["rows"])
         return {
-            name: store.stored_in(self.folder / manifest.SCORES / folder, rows)
-            for name, folder in folders.items()
+            name: store.stored_in(self.folder / manifest.SCORES / about["folder"], about["rows"])
+            for name, about in self.manifest["scores"].items()
         }
 
     def rows(self) -> Iterator[PreparedRow]:
@@ -85,9 +86,9 @@ class Prepared:
         values = zip(*self.scores.values(), strict=True) if self.scores else None
         at = -1
         for index, row in enumerate(self.dataset.select_columns(["input_ids", "labels"])):
-            place, found, packed = (column[index].as_py() for column in targets.columns)
+            place, found, packed, source = (column[index].as_py() for column in targets.columns)
             scores_R: tuple[Any, ...] = ()
-            while values is not None and at < place:
+            while values is not None and place is not None and at < place:
                 at, scores_R = at + 1, next(values)
             ids_T = np.asarray(row["input_ids"], dtype=np.int32)
             target_T = np.unpackbits(np.frombuffer(packed, np.uint8), count=len(ids_T)).astype(bool)
@@ -97,8 +98,10 @@ class Prepared:
                 target_T=target_T,
                 end_T=target_T & np.isin(ids_T, list(ends)),
             )
-            scored = Scored(example=example, scores=dict(zip(self.scores, scores_R, strict=True)))
-            yield PreparedRow(scored=scored, keep_T=np.asarray(row["labels"]) != IGNORE)
+            scores = dict(zip(self.scores, scores_R, strict=True)) if scores_R else {}
+            scored = Scored(example=example, scores=scores)
+            keep_T = np.asarray(row["labels"]) != IGNORE
+            yield PreparedRow(scored=scored, keep_T=keep_T, source=source)
 
 
 def load_prepared(folder: str | Path) -> Prepared:
@@ -148,7 +151,9 @@ def write_dataset(masked: Masked, dataset: Dataset, out: Path) -> dict[str, Any]
     write_atomic(
         path, lambda f: pq.write_table(table, f, row_group_size=ROW_GROUP, compression="zstd")
     )
-    targets = _targets(dataset.select(left), list(left))
+    scored = range(len(dataset)) if masked.scored is None else masked.scored
+    place_of = {row: place for place, row in enumerate(scored)}
+    targets = _targets(dataset.select(left), list(left), [place_of.get(row) for row in left])
     write_atomic(out / manifest.TARGETS, lambda f: _stream(targets, f))
     return {
         "file": FILE,
@@ -159,7 +164,8 @@ def write_dataset(masked: Masked, dataset: Dataset, out: Path) -> dict[str, Any]
 
 
 def _own(name: str) -> bool:
-    return name.startswith("ppx_") and name != ROW
+    # A host's collator would stumble over a column of words.
+    return name.startswith("ppx_") and name not in (ROW, SOURCE)
 
 
 def _starts(lists: pa.Array) -> pa.Array:
@@ -169,8 +175,10 @@ def _starts(lists: pa.Array) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), type=pa.int32())
 
 
-def _targets(dataset: Dataset, places: list[int]) -> pa.Table:
-    """Of each row: its place among the scored rows and in the user's data; its targets as bits."""
+def _targets(dataset: Dataset, came_in: list[int], places: list[int | None]) -> pa.Table:
+    """Of each row: its place among the scored rows (or none), and in the user's data; its targets
+    as bits; where they come from, after a builder.
+    """
     import pyarrow as pa
 
     examples = Examples(dataset=dataset, ends=frozenset())
@@ -180,15 +188,18 @@ def _targets(dataset: Dataset, places: list[int]) -> pa.Table:
         chunk = examples.chunk(start, start + CHUNK_ROWS)
         # Rows are counted where they came in, not where they are now.
         rows = (
-            chunk.rows_N.tolist() if ROW in dataset.column_names else places[start:][: len(chunk)]
+            chunk.rows_N.tolist() if ROW in dataset.column_names else came_in[start:][: len(chunk)]
         )
         found += rows
         packed += [np.packbits(one.target_T).tobytes() for one in chunk.examples(frozenset())]
+    built = SOURCE in dataset.column_names
+    sources = dataset[SOURCE][:] if built else [None] * len(dataset)
     return pa.table(
         {
             "place": pa.array(places, type=pa.int64()),
             "row": pa.array(found, type=pa.int64()),
             "targets": pa.array(packed, type=pa.binary()),
+            "source": pa.array(sources, type=pa.string()),
         }
     )
 

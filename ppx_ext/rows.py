@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from ppx_ext.chats import Skip
 from ppx_ext.contracts import Row
+from ppx_ext.examples import GOLD, SOURCE
 from ppx_ext.readers import Found, Source, read_rows
 
 PROMPTS = ("prompt", "question", "instruction", "query", "problem")
@@ -89,7 +90,7 @@ def canonical_rows(
         chat: write a prompt and its response as a chat of two messages (the tokenizer has a chat
             template); else they stay plain text.
         fields: names of columns; those that are not given are found.
-        edit: rewrites gold responses (`edit_gold`).
+        edit: rewrites gold responses (`edit_gold`), and never what a builder has from a model.
         split: of a folder or hub id that has several.
 
     Raises:
@@ -117,6 +118,8 @@ def shape_of(columns: Sequence[str], fields: Fields) -> Shape:
     missing = [name for name in named if name not in columns]
     if missing:
         raise ValueError(f"no column is called {', '.join(missing)}. {_listed(columns)}")
+    if SOURCE in columns:
+        return _built(columns, named)
     if fields.messages:
         return Shape(kind="chat", columns=(fields.messages,))
     if fields.prompt and fields.response:
@@ -153,6 +156,19 @@ _ASK = (
 )
 
 
+def _built(columns: Sequence[str], named: Sequence[str]) -> Shape:
+    """What a builder wrote, whatever stands beside it: the user's own columns with the golds."""
+    chat = "messages" in columns
+    target = ("messages",) if chat else ("prompt", "completion")
+    if set(named) - set(target):
+        raise ValueError(
+            f"these rows were built (column {SOURCE!r}): {' and '.join(target)} hold what is "
+            f"trained on, but {', '.join(named)} are named. Take these names out, or give the rows "
+            "that were built from, to train on the golds."
+        )
+    return Shape(kind="chat" if chat else "pair", columns=target)
+
+
 def _listed(columns: Sequence[str]) -> str:
     return f"Columns: {', '.join(columns)}."
 
@@ -182,7 +198,9 @@ def _canonical(
         row = make(found.row, shape, chat)
     except _Unusable as error:
         return Skip(row=found.position, reason=error.reason, detail=error.detail)
-    return row if edit is None or shape.kind == "ids" else edit_gold(row, edit)
+    if edit is None or shape.kind == "ids" or found.row.get(SOURCE, GOLD) != GOLD:
+        return row
+    return edit_gold(row, edit)
 
 
 def _tokenised(row: Row, shape: Shape, chat: bool) -> Row:

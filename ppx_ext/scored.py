@@ -37,7 +37,7 @@ class ScoredRows:
     def describe(self) -> dict[str, dict[str, Any]]:
         """The folder of each score and all that it depends on, as plain JSON values."""
         return {
-            name: {"folder": stored.key.folder, **stored.key.words()}
+            name: {"folder": stored.key.folder, "rows": stored.rows, **stored.key.words()}
             for name, stored in self.stored.items()
         }
 

@@ -31,8 +31,8 @@ class TokenizedRows:
     """A tokenised data set.
 
     Attributes:
-        dataset: ``input_ids``, ``labels``, ``ppx_row`` (place in the user's data), and the columns
-            that were to be kept.
+        dataset: ``input_ids``, ``labels``, ``ppx_row`` (place in the user's data, which a builder
+            hands on), and the columns that were to be kept.
         record: rows, skipped rows by reason, tokens and targets.
         fingerprint: hash of all ids and targets.
     """
@@ -165,7 +165,7 @@ def _batches(examples: Iterator[tuple[Example, Row]], keep: Sequence[str]) -> It
             {
                 "input_ids": list_column(ids),
                 "labels": list_column(labels),
-                ROW: pa.array([example.row for example, _ in batch], type=pa.int64()),
+                ROW: pa.array([row.get(ROW, example.row) for example, row in batch], pa.int64()),
                 **kept,
             }
         )

@@ -1,8 +1,8 @@
 """ppx-ext as an Axolotl plugin: ``plugins: [ppx_ext.hosts.axolotl.PpxPlugin]`` and a `ppx:` block.
 
-A run goes: `register` checks the block; `load_datasets` lets Axolotl tokenise, scores what came
-out under the base, masks it and hands it to Axolotl; `post_trainer_create` makes sure that this is
-what the trainer got, and writes ``ppx_state.json``.
+A run goes: `register` checks the block; `load_datasets` builds the rows, lets Axolotl tokenise
+them, scores what came out under the base, masks it and hands it to Axolotl; `post_trainer_create`
+makes sure that this is what the trainer got, and writes ``ppx_state.json``.
 
 Axolotl swallows an ImportError of a plugin and trains on without it, so none may leave here.
 """
@@ -19,7 +19,7 @@ try:
     from ppx_ext import catalog as catalogs
     from ppx_ext.hosts import axolotl_config, axolotl_data, axolotl_run
     from ppx_ext.hosts.axolotl_doctor import Finding, diagnose
-    from ppx_ext.hosts.axolotl_recipe import tokenized, train
+    from ppx_ext.hosts.axolotl_recipe import built, tokenized, train
 except ImportError as error:
     raise RuntimeError(
         f"ppx_ext.hosts.axolotl cannot be used: {error}. Without it this would be a plain run. "
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ppx_ext.catalog import Catalog
     from ppx_ext.plan import Plan
 
-__all__ = ["Finding", "PpxPlugin", "diagnose", "tokenized", "train"]
+__all__ = ["Finding", "PpxPlugin", "built", "diagnose", "tokenized", "train"]
 
 LOG = get_logger("axolotl.ppx_ext")
 
@@ -64,19 +64,20 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         return "ppx_ext.hosts.axolotl_config.PpxArgs"
 
     def load_datasets(self, cfg: DictDefault, preprocess: bool = False) -> TrainDatasetMeta | None:
-        """Axolotl's data, masked; every process of a launch comes through here.
+        """Axolotl's data, built and masked; every process of a launch comes through here.
 
         The data set is returned, and not put into the config: were another plugin to load data
         too, Axolotl stops, where otherwise ours would be lost unseen.
         """
         plan = self._plan(cfg)
-        if plan is None or plan.mask is None:
+        if plan is None or not (plan.build or plan.mask):
             return None
         from axolotl.common.datasets import TrainDatasetMeta
 
         assert self.catalog is not None
         axolotl_run.speak_through_axolotl()
-        LOG.info(f"ppx-ext is active: {plan.mask.component.name}, {plan.apply}")
+        stages = [stage.component.name for stage in (plan.build, plan.mask) if stage]
+        LOG.info(f"ppx-ext is active: {', '.join(stages)}, {plan.apply}")
         prepared = axolotl_data.prepare(cfg, plan, self.catalog)
         self.run = axolotl_run.Run(plan=plan, catalog=self.catalog, prepared=prepared)
         if preprocess:
@@ -103,22 +104,22 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         return [SuiteCallback(plan.eval, log=trainer.log, tokenizer=trainer.processing_class)]
 
     def post_trainer_create(self, cfg: DictDefault, trainer: Any) -> None:
-        """Make sure that the trainer got the masks, and write down what it will do.
+        """Make sure that the trainer got these data, and write down what it will do.
 
         Raises:
-            RuntimeError: the trainer holds other data than was masked.
+            RuntimeError: the trainer holds other data than was prepared.
         """
         plan = self._plan(cfg)
         if plan is None:
             return
         assert self.catalog is not None
-        if self.run is None and plan.mask is None:
+        if self.run is None and not (plan.build or plan.mask):
             self.run = axolotl_run.Run(plan=plan, catalog=self.catalog, prepared=None)
         if self.run is None:
             raise RuntimeError(
                 "the trainer was made without `PluginManager.load_datasets(cfg)`, so nothing is "
-                "masked and this would be a plain run. Start with `axolotl train` (from Python: "
-                "axolotl.cli.train.do_train), which calls it."
+                "built or masked and this would be a plain run. Start with `axolotl train` (from "
+                "Python: axolotl.cli.train.do_train), which calls it."
             )
         notes = {"seed": self.seed, **self.run.attach(trainer)}
         self._tell(self.seed, notes["loss"])

@@ -60,11 +60,13 @@ def missing(cfg: Iterable[str]) -> str:
 def _refusals(cfg: Mapping[str, Any], plan: Plan) -> list[str]:
     """Modes in which the plan cannot be right, each with the reason and the mend."""
     found = []
-    if plan.build or plan.choose:
+    if plan.choose:
         found.append(
-            f"{BLOCK}: `build` and `choose` are not run inside Axolotl yet. Prepare the rows with "
-            "`ppx prepare`, and name the result under `datasets:`."
+            f"{BLOCK}.choose: this version of ppx-ext does not run the stage yet. Take the key out."
         )
+    if plan.build:
+        found += [text for refused, text in _BUILD_REFUSALS if refused(cfg)]
+        found += _unbuildable(cfg)
     if plan.mask:
         found += [text for refused, text in _MASK_REFUSALS if refused(cfg)]
     if plan.mask and plan.apply == "online":
@@ -92,6 +94,54 @@ _MASK_REFUSALS: _Refusals = (
         "can. Remove the mask.",
     ),
 )
+
+_BUILD_REFUSALS: _Refusals = (
+    (
+        lambda cfg: cfg.get("streaming") or cfg.get("pretraining_dataset"),
+        f"{BLOCK}.build: a streamed data set (`streaming`, `pretraining_dataset`) is never there "
+        "as a whole, so it cannot be built before training. Remove `streaming: true`, or run `ppx "
+        "build` and name the result under `datasets:`.",
+    ),
+    (
+        lambda cfg: cfg.get("rl") or cfg.get("reward_model") or cfg.get("process_reward_model"),
+        f"{BLOCK}.build: a builder writes responses for supervised fine-tuning; `rl` and reward "
+        "models learn from pairs. Remove it, or train with plain SFT.",
+    ),
+    (
+        lambda cfg: cfg.get("processor_type") or cfg.get("tokenizer_use_mistral_common"),
+        f"{BLOCK}.build: only text, under a chat template of the tokenizer, can be asked for; take "
+        "`processor_type` and `tokenizer_use_mistral_common` out, or the builder.",
+    ),
+    (
+        lambda cfg: cfg.get("chat_template_kwargs"),
+        f"{BLOCK}.build: `chat_template_kwargs` are not heard when the model is asked, so that it "
+        "would answer under another template than it is trained on. Write them into the template "
+        "(`chat_template: jinja`).",
+    ),
+)
+
+_OF_TURNS = ("message_field_training", "message_field_training_detail")
+
+
+def _unbuildable(cfg: Mapping[str, Any]) -> list[str]:
+    """Data sets that a builder cannot read, each with the mend."""
+    found = []
+    for at, entry in enumerate(cfg.get("datasets") or ()):
+        where, kind = f"datasets[{at}]", entry.get("type")
+        if kind != "chat_template":
+            found.append(
+                f"{where}.type: {kind!r} is no chat, and a builder asks the model in one. Use "
+                "`type: chat_template` (with `field_messages` and `message_property_mappings`), "
+                "or run `ppx build` on the file and name the result."
+            )
+        found += [
+            f"{where}.{key}: speaks of the user's own turns, one of which a builder replaces. "
+            "Remove the key, or the builder."
+            for key in _OF_TURNS
+            if entry.get(key)
+        ]
+    return found
+
 
 _REWRITES_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
 _ONLINE_REFUSALS: _Refusals = (

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext import pipeline
-from ppx_ext.hosts import axolotl_edit, axolotl_hash
+from ppx_ext.examples import SOURCE
+from ppx_ext.hosts import axolotl_build, axolotl_edit, axolotl_hash, built
 from ppx_ext.hosts.axolotl_base import base_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+    from ppx_ext.building import BuiltRows
     from ppx_ext.catalog import Catalog
     from ppx_ext.contracts import Numbers, StageRecord
     from ppx_ext.effects import Base
@@ -59,20 +61,21 @@ class Prepared:
 
 
 def prepare(cfg: DictDefault, plan: Plan, catalog: Catalog) -> Prepared:
-    """Tokenise as Axolotl does, then score and mask. Every process calls this at once.
+    """Build, tokenise as Axolotl does, then score and mask. Every process calls this at once.
 
     Raises:
-        ValueError: the data cannot be masked; the row or the key is named.
+        ValueError: the data cannot be built or masked; the row or the key is named.
     """
-    plain = tokenize(cfg, plan)
-    if plan.mask is None or (plan.apply == "online" and not plan.mask_eval):
-        return plain
     base = base_of(cfg, plan)
-    _check_vocabulary(cfg, plan, plain.tokenizer)
+    plain = tokenize(cfg, plan, catalog, base)
+    masks = plan.mask is not None and (plan.apply != "online" or plan.mask_eval)
+    if not masks:
+        train, evaluation = map(_for_collators, (plain.train, plain.evaluation))
+        return dataclasses.replace(plain, train=train, evaluation=evaluation)
     masked, evaluation = _mask(plain, plan, catalog, base)
     del base
     _free_memory()
-    train = _without_scores(masked.dataset)
+    train = _for_collators(masked.dataset)
     steps = plain.steps if len(train) == len(plain.train) else _count_steps(cfg, train)
     cfg.total_supervised_tokens = kept = targets(train)
     return dataclasses.replace(
@@ -80,32 +83,32 @@ def prepare(cfg: DictDefault, plan: Plan, catalog: Catalog) -> Prepared:
         train=train,
         evaluation=evaluation,
         steps=steps,
-        records=masked.records,
+        records=(*plain.records, *masked.records),
         state=masked.state,
         numbers={**plain.numbers, "rows_kept": len(train), "targets_kept": kept},
     )
 
 
-def tokenize(cfg: DictDefault, plan: Plan) -> Prepared:
-    """What Axolotl itself would train on, kept in a folder named after all it depends on."""
-    from axolotl.common.const import DEFAULT_DATASET_PREPARED_PATH
+def tokenize(cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base) -> Prepared:
+    """What Axolotl itself would train on, kept in a folder named after all it depends on.
+
+    Where the plan has a builder, it builds first, and Axolotl reads the rows that it built.
+    """
     from axolotl.loaders import load_tokenizer
-    from axolotl.utils.data import prepare_datasets
 
     tokenizer = load_tokenizer(cfg)
-    root = Path(cfg.dataset_prepared_path or DEFAULT_DATASET_PREPARED_PATH)
-    own = root / "ppx"
-    content = axolotl_hash.content_hash(cfg, tokenizer)
-    changes, edited = axolotl_edit.edited_datasets(cfg, plan, own / "edited", content, tokenizer)
-    folder = root / f"ppx-{content}"
-    _remove_torn(folder)
-    # The real config and not a copy: Axolotl notes counts in it that its trainer needs.
-    with _changed(cfg, dataset_prepared_path=str(folder), push_dataset_to_hub=None, **changes):
-        train, evaluation, steps, _ = prepare_datasets(cfg, tokenizer)
+    if plan.build or plan.mask:
+        _check_vocabulary(cfg, plan, tokenizer)
+    changes, records = axolotl_build.built_datasets(
+        cfg, plan, catalog, base, tokenizer, _built_folder(cfg, plan)
+    )
+    with _changed(cfg, **changes):
+        (train, evaluation, steps), edited = _read(cfg, plan, tokenizer)
     numbers = {
         "rows": len(train),
         "targets": targets(train),
         "evaluation_rows": len(evaluation) if evaluation is not None else 0,
+        "evaluation_is_built": bool(evaluation) and SOURCE in evaluation.column_names,
         "edited_rows": edited,
     }
     return Prepared(
@@ -113,9 +116,60 @@ def tokenize(cfg: DictDefault, plan: Plan) -> Prepared:
         evaluation=evaluation,
         steps=steps,
         tokenizer=tokenizer,
-        scores=plan.cache_dir or own / "scores",
+        scores=plan.cache_dir or _root(cfg) / "ppx" / "scores",
+        records=records,
         numbers=numbers,
     )
+
+
+def build_only(
+    cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base, out: Path | None
+) -> BuiltRows:
+    """The one data set of a config in the model's own words; by default where training looks.
+
+    Raises:
+        ValueError: the config has several data sets.
+    """
+    from axolotl.loaders import load_tokenizer
+
+    tokenizer = load_tokenizer(cfg)
+    _check_vocabulary(cfg, plan, tokenizer)
+    entries = axolotl_build.entries_of(cfg)
+    if len(entries) > 1:
+        paths = ", ".join(str(entry.path) for entry in entries)
+        raise ValueError(
+            f"`datasets:` names {len(entries)} data sets ({paths}), and one is built at a time: "
+            "give one with --data. Training builds them all."
+        )
+    root = out or _built_folder(cfg, plan)
+    return axolotl_build.build(entries[0], cfg, plan, catalog, base, tokenizer, root)
+
+
+def _root(cfg: DictDefault) -> Path:
+    from axolotl.common.const import DEFAULT_DATASET_PREPARED_PATH
+
+    return Path(cfg.dataset_prepared_path or DEFAULT_DATASET_PREPARED_PATH)
+
+
+def _built_folder(cfg: DictDefault, plan: Plan) -> Path:
+    return (plan.cache_dir or _root(cfg) / "ppx") / built.FOLDER
+
+
+def _read(
+    cfg: DictDefault, plan: Plan, tokenizer: Any
+) -> tuple[tuple[Dataset, Dataset | None, int | None], int]:
+    """Training rows, evaluation rows and steps, as Axolotl makes them; and how many were edited."""
+    from axolotl.utils.data import prepare_datasets
+
+    root, content = _root(cfg), axolotl_hash.content_hash(cfg, tokenizer)
+    edits = root / "ppx" / "edited"
+    changes, edited = axolotl_edit.edited_datasets(cfg, plan, edits, content, tokenizer)
+    folder = root / f"ppx-{content}"
+    _remove_torn(folder)
+    # The real config and not a copy: Axolotl notes counts in it that its trainer needs.
+    with _changed(cfg, dataset_prepared_path=str(folder), push_dataset_to_hub=None, **changes):
+        train, evaluation, steps, _ = prepare_datasets(cfg, tokenizer)
+    return (train, evaluation, steps), edited
 
 
 def targets(dataset: Dataset) -> int:
@@ -142,18 +196,20 @@ def _mask(
     }
     masked = pipeline.mask_dataset(plain.train, **lent)
     if not plan.mask_eval or plain.evaluation is None:
-        return masked, _without_scores(plain.evaluation)
+        return masked, _for_collators(plain.evaluation)
+    # A share of the training rows is built like them; rows of `test_datasets` are all golds.
+    which = plan.masked_rows if SOURCE in plain.evaluation.column_names else "all"
     evaluation = pipeline.mask_dataset(
         plain.evaluation,
-        **{**lent, "plan": dataclasses.replace(plan, apply="baked")},
+        **{**lent, "plan": dataclasses.replace(plan, apply="baked", masked_rows=which)},
         state=masked.state if masked.records else None,
         drop_rows=False,
     )
-    return masked, _without_scores(evaluation.dataset)
+    return masked, _for_collators(evaluation.dataset)
 
 
-def _without_scores(dataset: Any) -> Any:
-    """No collator can pad a list of floats for each token, which a mask may have read."""
+def _for_collators(dataset: Any) -> Any:
+    """No collator can pad words, or a list of floats for each token, which a mask may have read."""
     if dataset is None:
         return None
     numbers = [
@@ -161,7 +217,8 @@ def _without_scores(dataset: Any) -> Any:
         for name, feature in dataset.features.items()
         if "float" in getattr(getattr(feature, "feature", None), "dtype", "")
     ]
-    return dataset.remove_columns(numbers)
+    words = [name for name in dataset.column_names if name == SOURCE]
+    return dataset.remove_columns([*numbers, *words])
 
 
 def _count_steps(cfg: DictDefault, train: Dataset) -> int | None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppx_ext.examples import GOLD, SOURCE
 from ppx_ext.files import fingerprint
+from ppx_ext.hosts import axolotl_strategy
 
 if TYPE_CHECKING:
     from axolotl.utils.dict import DictDefault
@@ -115,7 +117,7 @@ def _rewriter(entry: DictDefault, rows: Any, tokenizer: Any) -> Rewrite:
         return functools.partial(_refuse_tokens, entry.path, tokenizer)
     kind = entry.type if isinstance(entry.type, str) else ""
     base = kind.split(":")[0].split(".")[0]
-    if base == "chat_template":
+    if kind == axolotl_strategy.TYPE or base == "chat_template":
         return functools.partial(_rewrite_chat, entry)
     if base == "input_output":
         return _rewrite_segments
@@ -142,6 +144,8 @@ def _rewrite_segments(row: Mapping[str, Any], edit: Edit, at: int) -> Mapping[st
 
 
 def _rewrite_chat(entry: Any, row: Mapping[str, Any], edit: Edit, at: int) -> Mapping[str, Any]:
+    if row.get(SOURCE, GOLD) != GOLD:  # a builder has it from a model
+        return row
     names = entry.message_property_mappings or {}
     role, content = names.get("role", "role"), names.get("content", "content")
     field = entry.field_messages or "messages"

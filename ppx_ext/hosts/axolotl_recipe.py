@@ -7,21 +7,29 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppx_ext import catalog as catalogs
+from ppx_ext import plan as plans
 from ppx_ext import recipes
 from ppx_ext.hosts import axolotl_config, axolotl_data
 from ppx_ext.hosts.axolotl_base import base_of
 from ppx_ext.pipeline import Tokenized
 from ppx_ext.records import write_text
 
+if TYPE_CHECKING:
+    from axolotl.utils.dict import DictDefault
+
+    from ppx_ext.building import BuiltRows
+    from ppx_ext.catalog import Catalog
+    from ppx_ext.plan import Plan
+
 _ADDED = {"attention_mask", "position_ids", "length", "token_type_ids"}
 _PLACE = ("path", "data_files", "name", "split", "revision", "shards", "shards_idx", "ds_type")
 
 
 def tokenized(recipe: str | Path, data: str | None = None, model: str | None = None) -> Tokenized:
-    """Tokenise a recipe's rows as `axolotl train` would; no model is loaded.
+    """Tokenise a recipe's rows as `axolotl train` would; no model is loaded, but by a builder.
 
     Args:
         recipe: path or name of a recipe.
@@ -31,6 +39,48 @@ def tokenized(recipe: str | Path, data: str | None = None, model: str | None = N
     Raises:
         ValueError: the recipe is wrong, or does not list the plugin.
     """
+    cfg, plan, catalog = _loaded(recipe, data, model)
+    base = base_of(cfg, plan)
+    found = axolotl_data.tokenize(cfg, plan, catalog, base)
+    # What Axolotl adds for its own collators (masks, positions, lengths), it adds again.
+    added = set(found.train.column_names) & _ADDED
+    return Tokenized(
+        dataset=found.train.remove_columns(sorted(added)),
+        tokenizer=found.tokenizer,
+        base=base,
+        plan=plan,
+        catalog=catalog,
+        records=found.records,
+    )
+
+
+def built(
+    recipe: str | Path,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    out: Path | None = None,
+) -> BuiltRows:
+    """Build a recipe's rows, as `axolotl train` and `axolotl preprocess` do before they read them.
+
+    Args:
+        recipe: path or name of a recipe with a `build:` stage.
+        data: build from this instead, in the format of the recipe's first data set.
+        model: let this base answer instead.
+        out: build here, and not where `axolotl train` looks for built rows.
+
+    Raises:
+        ValueError: the recipe is wrong, or names several data sets.
+    """
+    cfg, plan, catalog = _loaded(recipe, data, model)
+    if plan.build is None:
+        raise plans.PlanError(["ppx.build: is not there; for instance `build: {use: s3ft}`"])
+    return axolotl_data.build_only(cfg, plan, catalog, base_of(cfg, plan), out)
+
+
+def _loaded(
+    recipe: str | Path, data: str | None, model: str | None
+) -> tuple[DictDefault, Plan, Catalog]:
     from axolotl.cli.config import load_cfg
     from axolotl.utils.dict import DictDefault
 
@@ -38,17 +88,7 @@ def tokenized(recipe: str | Path, data: str | None = None, model: str | None = N
     require_plugin(settings)
     catalog = catalogs.load()
     cfg = load_cfg(DictDefault(settings))
-    plan = axolotl_config.parse(cfg, catalog)
-    found = axolotl_data.tokenize(cfg, plan)
-    # What Axolotl adds for its own collators (masks, positions, lengths), it adds again.
-    added = set(found.train.column_names) & _ADDED
-    return Tokenized(
-        dataset=found.train.remove_columns(sorted(added)),
-        tokenizer=found.tokenizer,
-        base=base_of(cfg, plan),
-        plan=plan,
-        catalog=catalog,
-    )
+    return cfg, axolotl_config.parse(cfg, catalog), catalog
 
 
 def train(

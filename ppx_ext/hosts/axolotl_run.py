@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext import manifest, tokens
 from ppx_ext.contracts import TokenScorer
-from ppx_ext.hosts import axolotl_data
+from ppx_ext.hosts import axolotl_data, built
 from ppx_ext.records import write_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _STACK = ("ppx-ext", "axolotl", "transformers", "trl", "peft", "datasets", "acce
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A plan and the data prepared by it; None where it masks nothing."""
+    """A plan and the data prepared by it; None where it changes none."""
 
     plan: Plan
     catalog: Catalog
@@ -96,7 +96,7 @@ def _check_data(trainer: Any, prepared: Prepared) -> None:
         return
     raise RuntimeError(
         f"the trainer was given {len(found)} rows that are not the {len(wanted)} rows which "
-        "ppx-ext masked, so this would be a plain run. Another plugin or script changed the data "
+        "ppx-ext prepared, so this would be a plain run. Another plugin or script changed the data "
         "set after `load_datasets`; start with `axolotl train`, without that plugin."
     )
 
@@ -194,8 +194,10 @@ def banner(run: Run, seed: Mapping[str, Any], loss: Mapping[str, Any] | None) ->
     plan, found = run.plan, manifest.versions()
     stack = " ".join(f"{name} {found[name]}" for name in _STACK if name in found)
     lines = [f"ppx-ext is active ({stack})"]
-    if plan.mask and run.prepared:
-        lines += _mask_lines(plan, run.prepared)
+    if run.prepared:
+        lines += [f"  built by {line}" for line in built.told(run.prepared.records)]
+        lines += _mask_lines(plan, run.prepared) if plan.mask else []
+        lines.append(_evaluation_line(plan, run.prepared))
     lines.append(f"  seed: {seed['model_initialisation']}")
     if loss:
         lines.append(
@@ -209,8 +211,11 @@ def _mask_lines(plan: Plan, prepared: Prepared) -> list[str]:
     assert plan.mask is not None
     dump = plan.mask.dump().items()
     settings = " ".join(f"{key}={value}" for key, value in dump if value is not None)
-    lines = [f"  mask: {settings} apply={plan.apply} mask_eval={plan.mask_eval}"]
+    how = f"apply={plan.apply} rows={plan.masked_rows} mask_eval={plan.mask_eval}"
+    lines = [f"  mask: {settings} {how}"]
     for record in prepared.records:
+        if record.stage != "mask":
+            continue
         found = record.numbers
         loss = "" if found["loss_kept"] is None else f", {found['loss_kept']:.1%} of the loss kept"
         lines.append(
@@ -218,5 +223,16 @@ def _mask_lines(plan: Plan, prepared: Prepared) -> list[str]:
             f"({found['masked_share']:.1%}){loss}; {found['rows_without_targets']} of "
             f"{found['rows']} rows left without a target and dropped"
         )
-    ways = "masked too" if plan.mask_eval else "never masked"
-    return [*lines, f"  evaluation rows: {prepared.numbers['evaluation_rows']}, {ways}"]
+        if found["rows_left_alone"]:
+            lines.append(f"  {found['rows_left_alone']} rows in the model's own words left alone")
+    return lines
+
+
+def _evaluation_line(plan: Plan, prepared: Prepared) -> str:
+    ways = "masked too" if plan.mask and plan.mask_eval else "never masked"
+    if plan.build and prepared.numbers["evaluation_is_built"]:
+        ways += (
+            "; a share of the built rows (`val_set_size`), so that their loss is not that of a "
+            "plain run: `test_datasets` stay the user's own"
+        )
+    return f"  evaluation rows: {prepared.numbers['evaluation_rows']}, {ways}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
     from trl import SFTConfig  # type: ignore[attr-defined]
 
+    from ppx_ext.building import BuiltRows
     from ppx_ext.readers import Source
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "PpxSFTTrainer",
     "PpxScriptArguments",
     "Tokenized",
+    "built",
     "sft_arguments",
     "tokenized",
     "train",
@@ -43,7 +45,7 @@ __all__ = [
 
 
 def tokenized(recipe: str | Path, data: str | None = None, model: str | None = None) -> Tokenized:
-    """Tokenise a recipe's training rows as `train` does; no model is loaded.
+    """Tokenise a recipe's training rows as `train` does; no model is loaded, but by a builder.
 
     Args:
         recipe: a YAML file.
@@ -55,6 +57,28 @@ def tokenized(recipe: str | Path, data: str | None = None, model: str | None = N
     """
     found = trl_recipe.read(recipe, data=data, model=model, anywhere=True)
     return trl_recipe.tokens_of_recipe(found)
+
+
+def built(
+    recipe: str | Path,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    out: Path | None = None,
+) -> BuiltRows:
+    """Build a recipe's training rows, as `train` does before it trains.
+
+    Args:
+        recipe: a YAML file with a `build:` stage.
+        data: read this file, folder or hub id instead.
+        model: let this base answer instead.
+        out: build here, and not beside the scores, where `train` looks for built rows.
+
+    Raises:
+        ValueError: the recipe is wrong, or its data cannot be used.
+    """
+    found = trl_recipe.read(recipe, data=data, model=model, anywhere=True)
+    return trl_recipe.built_rows(found, out)
 
 
 def train(
@@ -91,7 +115,7 @@ def train(
 
 
 def trainer_of(recipe: trl_recipe.Recipe) -> Any:
-    """The trainer that `train` runs: the base has been scored, and freed, before it is made."""
+    """The trainer that `train` runs; what asks or scores the base is done, and the base freed."""
     from trl import get_peft_config, get_quantization_config  # type: ignore[attr-defined]
 
     args = recipe.args
@@ -112,15 +136,11 @@ def trainer_of(recipe: trl_recipe.Recipe) -> Any:
     )
 
 
-def _masked(
-    recipe: trl_recipe.Recipe,
-) -> tuple[Dataset, Dataset | None, Any, Masked | None]:
+def _masked(recipe: trl_recipe.Recipe) -> tuple[Dataset, Dataset | None, Any, Masked]:
     found = trl_recipe.tokens_of_recipe(recipe)
     eval_rows = trl_recipe.eval_rows_of(recipe, found.tokenizer)
-    if found.plan.mask is None or found.plan.apply == "online":
-        return found.dataset, eval_rows, found.tokenizer, None
     masked = trl_data.mask(found)
-    if eval_rows is not None and found.plan.mask_eval:
+    if eval_rows is not None and found.plan.mask_eval and found.plan.apply != "online":
         eval_rows = trl_data.mask(found, eval_rows, state=masked.state).dataset
     return masked.dataset, eval_rows, found.tokenizer, masked
 
@@ -135,16 +155,17 @@ def sft_arguments(
     fields: Fields | None = None,
     split: str = "train",
 ) -> dict[str, Any]:
-    """Constructor arguments for a plain `SFTTrainer`, whose training rows are masked already.
+    """Constructor arguments for a plain `SFTTrainer`, whose rows are built and masked already.
 
     ``SFTTrainer(**sft_arguments(...), peft_config=...)`` works in every mode of TRL.
 
     Args:
         dataset: rows in any form that users have them (`readers.read_rows`).
-        model: the base, as a path, hub id or loaded model; it is scored here, before any adapter.
+        model: the base, as a path, hub id or loaded model; it is asked and scored here, before any
+            adapter.
         processing_class: its tokenizer.
         args: `max_length`, packing and what is trained on are read from it.
-        ppx: the `ppx` block; its mask must be ``baked``.
+        ppx: the `ppx` block: a builder, a ``baked`` mask, or both.
         fields: names of columns; those that are not given are found.
         split: of a folder or hub id that has several.
 
@@ -154,23 +175,24 @@ def sft_arguments(
     """
     catalog = catalogs.load()
     plan = plans.parse(ppx, catalog)
-    if plan.mask is None or plan.apply != "baked" or plan.mask_eval or plan.eval:
+    if plan.choose or not (plan.mask or plan.build):
+        raise plans.PlanError(["ppx: name a mask, a builder, or both; or use PpxSFTTrainer"])
+    if plan.apply != "baked" or plan.mask_eval or plan.eval:
         raise plans.PlanError(
             ["ppx: a plain SFTTrainer takes baked training masks only; use PpxSFTTrainer"]
         )
-    rows = trl_data.tokens_of(
-        dataset, processing_class, args, plan, catalog, fields=fields or Fields(), split=split
-    )
     scoring = plan.scoring
-    found = Tokenized(
-        dataset=rows.dataset,
-        tokenizer=processing_class,
-        base=base_from_path(model, scoring=scoring)
-        if isinstance(model, str)
-        else base_from_model(model),
-        plan=plan,
-        catalog=catalog,
-        records=(rows.record,),
+    is_path = isinstance(model, str)
+    base = base_from_path(model, scoring=scoring) if is_path else base_from_model(model)
+    found = trl_data.tokens_of_training(
+        dataset,
+        processing_class,
+        args,
+        plan,
+        catalog,
+        base,
+        fields=fields or Fields(),
+        split=split,
     )
     plain = copy.copy(args)
     plain.assistant_only_loss = False

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ppx_ext.contracts import IGNORE
+from ppx_ext.hosts import trl_build
 from ppx_ext.plan import Plan, PlanError
 
 _REWRITES_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
@@ -13,22 +14,25 @@ _BAKE = "Use `apply: baked`."
 _ROWS_OF_A_MAP_BATCH = 1000
 
 
-def refuse(plan: Plan, call: Mapping[str, Any]) -> None:
+def refuse(plan: Plan, call: Mapping[str, Any], *, built: bool) -> None:
     """Check a plan against the arguments that `SFTTrainer` is about to be given.
+
+    Args:
+        plan: what the block asks for.
+        call: the arguments.
+        built: the training set is built already, if the plan has a builder.
 
     Raises:
         PlanError: modes in which the mask would be wrong or would not reach the loss; all of them.
     """
-    if problems := [*_of_any(plan, call), *_of_mask(plan, call)]:
+    to_build = trl_build.problems(call) if plan.build and not built else ()
+    if problems := [*_of_any(plan, call), *to_build, *_of_mask(plan, call)]:
         raise PlanError(problems)
 
 
 def _of_any(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
-    if plan.build or plan.choose:
-        yield (
-            "ppx: `build` and `choose` change the rows before a trainer sees them. Run `ppx "
-            "prepare` and train on its result, or take the two keys out."
-        )
+    if plan.choose:
+        yield "ppx.choose: this version of ppx-ext does not run the stage yet. Take the key out."
     if plan.token_level_loss is not None:
         yield "ppx.token_level_loss: is Axolotl's; TRL always averages over tokens. Remove the key."
 

@@ -8,18 +8,76 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppx_ext import pipeline
 from ppx_ext.contracts import TokenScorer
-from ppx_ext.hosts import trl_state, trl_text
+from ppx_ext.examples import SOURCE
+from ppx_ext.hosts import built, trl_state, trl_text
 from ppx_ext.rows import Fields
 from ppx_ext.tokenized import TokenizedRows, tokenize_rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from datasets import Dataset
 
+    from ppx_ext.building import BuiltRows
     from ppx_ext.catalog import Catalog
+    from ppx_ext.effects import Base
     from ppx_ext.plan import Plan
     from ppx_ext.readers import Source
 
 _CUTS_LATER = ("wrapped", "bfd_split")
+
+
+def built_rows(
+    source: Source,
+    tokenizer: Any,
+    plan: Plan,
+    catalog: Catalog,
+    base: Base,
+    *,
+    fields: Fields,
+    split: str,
+    out: Path | None = None,
+) -> BuiltRows:
+    """Rows of any form in the model's own words; made once, however many processes ask for them."""
+    from ppx_ext import building
+
+    return building.build(
+        source,
+        plan=plan,
+        catalog=catalog,
+        base=base,
+        tokenizer=tokenizer,
+        root=out or trl_state.store_of(plan) / built.FOLDER,
+        fields=fields,
+        split=split,
+    )
+
+
+def tokens_of_training(
+    source: Source,
+    tokenizer: Any,
+    args: Any,
+    plan: Plan,
+    catalog: Catalog,
+    base: Base,
+    *,
+    fields: Fields,
+    split: str,
+) -> pipeline.Tokenized:
+    """The training rows, built first where the plan says so; only then is the base loaded."""
+    records: tuple[Any, ...] = ()
+    if plan.build is not None:
+        made = built_rows(source, tokenizer, plan, catalog, base, fields=fields, split=split)
+        source, fields, records = made.path, built.fields_of(tokenizer), (made.record,)
+    rows = tokens_of(source, tokenizer, args, plan, catalog, fields=fields, split=split)
+    return pipeline.Tokenized(
+        dataset=rows.dataset,
+        tokenizer=tokenizer,
+        base=base,
+        plan=plan,
+        catalog=catalog,
+        records=(*records, rows.record),
+    )
 
 
 def tokens_of(
@@ -50,8 +108,13 @@ def tokens_of(
         edit=None if plan.mask is None else trl_text.editor_of(plan.mask),
         max_skipped_share=plan.max_skipped_share,
         split=split,
-        keep=columns_read(plan, catalog),
+        keep=[*columns_read(plan, catalog), *([SOURCE] if plan.build else [])],
     )
+
+
+def of_evaluation(plan: Plan) -> Plan:
+    """The plan for rows that are evaluated on: they stay the user's own, and are all golds."""
+    return dataclasses.replace(plan, apply="baked", build=None, masked_rows="all")
 
 
 def columns_read(plan: Plan, catalog: Catalog) -> Sequence[str]:
@@ -72,7 +135,7 @@ def mask(
     training = eval_rows is None
     masked = pipeline.mask_dataset(
         found.dataset if eval_rows is None else eval_rows,
-        plan=found.plan if training else dataclasses.replace(found.plan, apply="baked"),
+        plan=found.plan if training else of_evaluation(found.plan),
         catalog=found.catalog,
         base=found.base,
         tokenizer=found.tokenizer,

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext import catalog as catalogs
-from ppx_ext import pipeline, tokenized
+from ppx_ext import pipeline
 from ppx_ext import plan as plans
+from ppx_ext.hosts import trl_data
 from ppx_ext.hosts.trl_base import recipe_base
-from ppx_ext.hosts.trl_data import tokens_of
 from ppx_ext.rows import Fields
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ppx_ext.building import BuiltRows
     from ppx_ext.catalog import Catalog
     from ppx_ext.effects import Base
     from ppx_ext.plan import Plan
@@ -111,16 +112,38 @@ def _check(recipe: Any, script: Any, model_args: Any, mixture: Any) -> None:
 
 
 def tokens_of_recipe(recipe: Recipe) -> pipeline.Tokenized:
-    """The training rows of a recipe; no model is loaded."""
-    tokenizer = load_tokenizer(recipe)
-    rows = _rows(recipe, tokenizer, recipe.script.dataset_train_split)
-    return pipeline.Tokenized(
-        dataset=rows.dataset,
-        tokenizer=tokenizer,
-        base=_base(recipe),
-        plan=recipe.plan,
-        catalog=recipe.catalog,
-        records=(rows.record,),
+    """The training rows of a recipe; no model is loaded, but by a builder."""
+    split = recipe.script.dataset_train_split
+    return trl_data.tokens_of_training(
+        _source(recipe, split),
+        load_tokenizer(recipe),
+        recipe.args,
+        recipe.plan,
+        recipe.catalog,
+        _base(recipe),
+        fields=_fields(recipe),
+        split=split,
+    )
+
+
+def built_rows(recipe: Recipe, out: Path | None = None) -> BuiltRows:
+    """The training rows of a recipe in the model's own words.
+
+    Raises:
+        PlanError: the recipe has no `build:`.
+    """
+    if recipe.plan.build is None:
+        raise plans.PlanError(["ppx.build: is not there; for instance `build: {use: s3ft}`"])
+    split = recipe.script.dataset_train_split
+    return trl_data.built_rows(
+        _source(recipe, split),
+        load_tokenizer(recipe),
+        recipe.plan,
+        recipe.catalog,
+        _base(recipe),
+        fields=_fields(recipe),
+        split=split,
+        out=out,
     )
 
 
@@ -167,21 +190,12 @@ def load_tokenizer(recipe: Recipe) -> Any:
     return tokenizer
 
 
-def _rows(recipe: Recipe, tokenizer: Any, split: str) -> tokenized.TokenizedRows:
+def _fields(recipe: Recipe) -> Fields:
     script = recipe.script
-    fields = Fields(
+    return Fields(
         prompt=script.dataset_prompt_field,
         response=script.dataset_response_field,
         messages=script.dataset_messages_field,
-    )
-    return tokens_of(
-        _source(recipe, split),
-        tokenizer,
-        recipe.args,
-        recipe.plan,
-        recipe.catalog,
-        fields=fields,
-        split=split,
     )
 
 
@@ -200,7 +214,10 @@ def _source(recipe: Recipe, split: str) -> Source:
 
 
 def eval_rows_of(recipe: Recipe, tokenizer: Any) -> Dataset | None:
-    """The rows that the recipe evaluates on, tokenised, or None where it does not evaluate."""
+    """The rows that the recipe evaluates on, tokenised, or None where it does not evaluate.
+
+    They are never built: their loss stays that of the user's own golds.
+    """
     args = recipe.args
     if args.eval_strategy == "no":
         return None
@@ -208,4 +225,14 @@ def eval_rows_of(recipe: Recipe, tokenizer: Any) -> Dataset | None:
         print(f"ppx: {recipe.data} is one file without splits, so nothing is evaluated on the way")
         args.eval_strategy, args.load_best_model_at_end = "no", False
         return None
-    return _rows(recipe, tokenizer, recipe.script.dataset_test_split).dataset
+    split = recipe.script.dataset_test_split
+    rows = trl_data.tokens_of(
+        _source(recipe, split),
+        tokenizer,
+        args,
+        trl_data.of_evaluation(recipe.plan),
+        recipe.catalog,
+        fields=_fields(recipe),
+        split=split,
+    )
+    return rows.dataset

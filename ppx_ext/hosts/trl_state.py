@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ppx_ext import manifest
 from ppx_ext.contracts import StageRecord
 from ppx_ext.files import write_json
+from ppx_ext.hosts import built
 
 if TYPE_CHECKING:
     from ppx_ext.plan import Plan
@@ -24,14 +25,21 @@ def store_of(plan: Plan) -> Path:
 
 
 def banner(plan: Plan, records: Sequence[StageRecord], *, state_file: Path) -> str:
-    """The line that a reader of the log needs: which mask, how applied, what it took, where."""
+    """What a reader of the log needs: whose words, which mask, how applied, what it took, where."""
+    lines = [f"ppx: built by {line}" for line in built.told(records)]
+    return "\n".join([*lines, _mask_line(plan, records, state_file)])
+
+
+def _mask_line(plan: Plan, records: Sequence[StageRecord], state_file: Path) -> str:
     if plan.mask is None:
         return f"ppx: no mask, so every target is trained on as usual. State: {state_file}"
     given = plan.mask.settings.model_dump(mode="json", exclude_unset=True)
     set_to = [f"{key} {value}" for key, value in given.items() if value is not None]
     shown = ", ".join(set_to) or "its defaults"
     name = plan.mask.component.name
-    return f"ppx: mask {name} ({shown}), {plan.apply}: {_taken(records)}. State: {state_file}"
+    which = ", golds only" if plan.masked_rows == "gold" else ""
+    taken = _taken(records)
+    return f"ppx: mask {name} ({shown}), {plan.apply}{which}: {taken}. State: {state_file}"
 
 
 def _taken(records: Sequence[StageRecord]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppx_ext.examples import GOLD, SOURCE
+
 if TYPE_CHECKING:
     from ppx_ext.contracts import Mask
     from ppx_ext.plan import Stage
@@ -20,12 +22,21 @@ def editor_of(stage: Stage[Mask]) -> Callable[[str], str] | None:
 
 
 def edit_rows(dataset: Any, edit: Callable[[str], str], *, text_field: str) -> Any:
-    """The data set with its gold texts edited: completions, assistant turns, or whole texts."""
+    """The data set with its gold texts edited: completions, assistant turns, or whole texts.
+
+    What a builder has from a model is left as it is.
+    """
     names = dataset.column_names
     if names is None:  # a streamed set does not know its columns before it is read
         names = list(next(iter(dataset), {}))
     fields = [name for name in (*_GOLD_FIELDS, text_field) if name in names]
-    return dataset.map(lambda row: {name: _edited(row[name], edit) for name in fields})
+
+    def edited(row: Mapping[str, Any]) -> dict[str, Any]:
+        if row.get(SOURCE, GOLD) != GOLD:
+            return {}
+        return {name: _edited(row[name], edit) for name in fields}
+
+    return dataset.map(edited)
 
 
 def edit_formatter(

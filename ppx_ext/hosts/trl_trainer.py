@@ -21,12 +21,12 @@ from ppx_ext import catalog as catalogs
 from ppx_ext import masking, pipeline, plan, tokens
 from ppx_ext.callbacks import SuiteCallback
 from ppx_ext.collator import COLUMN, MaskingCollator
-from ppx_ext.contracts import IGNORE, TokenScorer
+from ppx_ext.contracts import IGNORE, StageRecord, TokenScorer
 from ppx_ext.effects import Base, base_from_model
 from ppx_ext.examples import ROW
-from ppx_ext.hosts import trl_checks, trl_state, trl_text
+from ppx_ext.hosts import trl_build, trl_checks, trl_state, trl_text
 from ppx_ext.hosts.trl_base import load_model
-from ppx_ext.hosts.trl_data import columns_read
+from ppx_ext.hosts.trl_data import columns_read, of_evaluation
 from ppx_ext.online import OnlineMasker
 
 _PROBED_ROWS = 8
@@ -37,6 +37,7 @@ class _Run:
     """What a run with a `ppx` block knows.
 
     Attributes:
+        built: what the builder did, where it ran in here.
         awaits: the data set that TRL will prepare next, as its name is no help: an evaluation set
             may be called "train".
     """
@@ -44,6 +45,7 @@ class _Run:
     plan: plan.Plan
     catalog: catalogs.Catalog
     masked: pipeline.Masked | None
+    built: StageRecord | None = None
     awaits: str = "train"
     base: Base | None = None
     masker: OnlineMasker | None = None
@@ -53,6 +55,11 @@ class _Run:
         found, self.awaits = self.awaits, "eval" if self.awaits == "train" else self.awaits
         return found
 
+    def records(self) -> tuple[StageRecord, ...]:
+        """Of all stages, in order."""
+        built = () if self.built is None else (self.built,)
+        return (*built, *(self.masked.records if self.masked else ()))
+
 
 class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
     """A drop-in for `SFTTrainer`; ``args.ppx`` decides which tokens have a loss.
@@ -61,8 +68,8 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
     unmasked unless ``mask_eval`` is set, and those given to `evaluate` always do.
 
     Args:
-        ppx_masked: a training set that `pipeline.mask_dataset` has masked already; then
-            ``train_dataset`` is taken from it.
+        ppx_masked: a training set that is built, and masked by `pipeline.mask_dataset`, already;
+            then ``train_dataset`` is taken from it.
 
     Raises:
         PlanError: the block is wrong, or a mode is asked for in which the mask cannot be right.
@@ -87,9 +94,14 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def _init_with_plan(self, call: dict[str, Any], run: _Run) -> None:
         if run.masked is not None:
             call["train_dataset"], run.awaits = run.masked.dataset, "nothing"
-        trl_checks.refuse(run.plan, call)
+        trl_checks.refuse(run.plan, call, built=run.masked is not None)
         given = call["args"].model_init_kwargs
         try:
+            if run.plan.build and run.masked is None:
+                if isinstance(call["model"], str):
+                    call["model"] = load_model(call)
+                run.base = base_from_model(call["model"])
+                run.built = trl_build.build(call, run.plan, run.catalog, run.base)
             if run.plan.mask:
                 self._find_base(call, run)
             super().__init__(**call)
@@ -110,7 +122,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
                 call["model"] = load_model(call)
             trl_checks.refuse_rewritten_base(call["model"], call.get("peft_config"))
             trl_checks.refuse_other_dtype(run.plan, call["model"])
-            run.base = base_from_model(call["model"])
+            run.base = run.base or base_from_model(call["model"])
 
     def _prepare_dataset(
         self,
@@ -150,7 +162,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         training = kind == "train"
         masked = pipeline.mask_dataset(
             dataset,
-            plan=run.plan if training else dataclasses.replace(run.plan, apply="baked"),
+            plan=run.plan if training else of_evaluation(run.plan),
             catalog=run.catalog,
             base=run.base,
             tokenizer=self._tokenizer,
@@ -188,7 +200,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _tell(self, run: _Run) -> None:
         path = Path(str(self.args.output_dir)) / trl_state.STATE_FILE
-        records = run.masked.records if run.masked else ()
+        records = run.records()
         self.accelerator.print(trl_state.banner(run.plan, records, state_file=path))
         if self.is_world_process_zero():
             trl_state.write_state(path, run.plan, records)

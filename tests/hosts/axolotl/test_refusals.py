@@ -119,7 +119,7 @@ def test_trainer_made_behind_our_back(config: Config) -> None:
     from axolotl.train import setup_model_and_trainer
 
     cfg = load_cfg(str(config(ppx=STM)))
-    with pytest.raises(RuntimeError, match="nothing is masked"):
+    with pytest.raises(RuntimeError, match="nothing is built or masked"):
         setup_model_and_trainer(cfg, load_datasets(cfg=cfg))
 
 
@@ -132,7 +132,7 @@ def test_data_changed_behind_our_back(config: Config) -> None:
     block = {"mask": {"use": "stm", "ppl_threshold": 100}}
     cfg = load_cfg(str(config(ppx=block)))
     PluginManager.get_instance().load_datasets(cfg)
-    with pytest.raises(RuntimeError, match="not the 24 rows which ppx-ext masked"):
+    with pytest.raises(RuntimeError, match="not the 24 rows which ppx-ext prepared"):
         setup_model_and_trainer(cfg, load_datasets(cfg=cfg))
 
 

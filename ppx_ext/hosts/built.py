@@ -1,0 +1,34 @@
+"""The `build:` stage in a host: where its data are kept, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ppx_ext.contracts import StageRecord
+from ppx_ext.rows import Fields
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+FOLDER = "built"
+"""Beside the scores: the folder of built data sets."""
+
+
+def fields_of(tokenizer: Tokenizer) -> Fields:
+    """Names of the columns that a builder writes, beside which the user's own may look alike."""
+    if getattr(tokenizer, "chat_template", None):
+        return Fields(messages="messages")
+    return Fields(prompt="prompt", response="completion")
+
+
+def told(records: Iterable[StageRecord]) -> list[str]:
+    """One line for each data set that was built: whose words it is in."""
+    return [_told(record) for record in records if record.stage == "build"]
+
+
+def _told(record: StageRecord) -> str:
+    counts = record.numbers["composition"]
+    rows = sum(counts.values())
+    shares = ", ".join(f"{name} {count / rows:.1%}" for name, count in counts.items() if rows)
+    return f"{record.component}: {rows:,} rows ({shares})"
