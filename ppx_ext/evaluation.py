@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ppx_ext.answering import Decoding, Response
 from ppx_ext.contracts import TaskScore
+from ppx_ext.generation.rendering import render
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
@@ -64,18 +63,11 @@ def render_prompt(tokenizer: Tokenizer, prompt: str | Sequence[Mapping[str, Any]
     Raises:
         ValueError: a chat is given, but the tokenizer has no chat template.
     """
-    plain = isinstance(prompt, str)
+    if not isinstance(prompt, str):
+        return render(tokenizer, tuple(prompt)).text
     if not getattr(tokenizer, "chat_template", None):
-        if plain:
-            return str(prompt)
-        raise ValueError(
-            f"the prompt is a chat, but the tokenizer {tokenizer.name_or_path!r} has no chat "
-            "template; give the prompt as one string"
-        )
-    messages = [{"role": "user", "content": prompt}] if plain else list(prompt)
-    return str(
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)  # type: ignore[arg-type]
-    )
+        return prompt
+    return render(tokenizer, ({"role": "user", "content": prompt},)).text
 
 
 def generate_greedy(
@@ -95,97 +87,24 @@ def generate_greedy(
     Raises:
         ValueError: a prompt is empty once tokenised.
     """
-    import torch
+    from ppx_ext.generation.batches import Wanted
+    from ppx_ext.generation.local import Local
 
     add_special = not getattr(tokenizer, "chat_template", None)
     ids = tokenizer(list(prompts), add_special_tokens=add_special)["input_ids"] if prompts else []
     for place, found in enumerate(ids):
         if not found:
             raise ValueError(f"prompt {place} has no token: {prompts[place]!r}")
-    # Prompts of like length share a batch: the shortest path to little padding.
-    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    texts = [""] * len(ids)
-    with _as_found(model), torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            answers = _generate(model, tokenizer, [ids[p] for p in places], max_new_tokens)
-            for place, answer in zip(places, answers, strict=True):
-                texts[place] = answer
-    return texts
-
-
-def _generate(
-    model: Any, tokenizer: Tokenizer, ids: list[list[int]], max_new_tokens: int
-) -> list[str]:
-    config = _greedy_config(model, tokenizer, max_new_tokens)
-    input_BT, mask_BT = _left_padded(ids, config.pad_token_id, _device(model))
-    output_BT = model.generate(input_ids=input_BT, attention_mask=mask_BT, generation_config=config)
-    new = output_BT[:, input_BT.shape[1] :]
-    return list(tokenizer.batch_decode(new, skip_special_tokens=True))
-
-
-def _left_padded(
-    ids: list[list[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
-    width = max(map(len, ids))
-    input_BT = torch.full((len(ids), width), pad, dtype=torch.long)
-    mask_BT = torch.zeros_like(input_BT)
-    for place, found in enumerate(ids):
-        input_BT[place, width - len(found) :] = torch.tensor(found)
-        mask_BT[place, width - len(found) :] = 1
-    return input_BT.to(device), mask_BT.to(device)
-
-
-def _greedy_config(model: Any, tokenizer: Tokenizer, max_new_tokens: int) -> Any:
-    """The model's own generation config, made greedy, that stops where a chat's turn ends."""
-    from ppx_ext.tokens import end_of_turn_ids
-
-    config = copy.deepcopy(model.generation_config)
-    known = config.eos_token_id
-    stops = end_of_turn_ids(tokenizer) | set(known if isinstance(known, list) else [known])
-    ends = sorted(stop for stop in stops if stop is not None)
-    config.eos_token_id = ends
-    first_end = ends[0] if ends else 0
-    config.pad_token_id = first_end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    config.update(
-        do_sample=False,
-        num_beams=1,
-        num_return_sequences=1,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        min_p=None,
-        typical_p=None,
-        max_length=None,
-        max_new_tokens=max_new_tokens,
-        return_dict_in_generate=False,
-        use_cache=True,
+    greedy = Decoding(max_new_tokens=max_new_tokens)
+    wanted = [
+        Wanted(ids=tuple(found), decoding=greedy, seed=None, limit=max_new_tokens, places=[place])
+        for place, found in enumerate(ids)
+    ]
+    engine = Local(
+        model=model, tokenizer=tokenizer, batch_size=batch_size, batching="padded", base=False
     )
-    return config
-
-
-def _device(model: Any) -> torch.device:
-    return model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def _as_found(model: Any) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module's mode, RNG and ``use_cache`` as before."""
-    import torch
-
-    training = [module for module in model.modules() if module.training]
-    config = model.config.get_text_config()
-    cache = getattr(config, "use_cache", None)
-    device = _device(model)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        model.eval()
-        try:
-            yield
-        finally:
-            # model.train() would also wake modules that the user had put to eval mode.
-            for module in training:
-                module.training = True
-            if cache is not None:
-                config.use_cache = cache
+    texts = [""] * len(ids)
+    for one, answer in engine.answer_wanted(wanted):
+        if isinstance(answer, Response):
+            texts[one.places[0]] = answer.text
+    return texts
