@@ -1,10 +1,4 @@
-"""Fakes, and checks of what the contracts promise, for our tests and for those of plugin authors.
-
-from ppx_ext import testing
-
-def test_my_mask():
-    testing.check_mask(MY_MASK, {"threshold": 2.0})
-"""
+"""Fakes and checks for masks and token scorers."""
 
 from __future__ import annotations
 
@@ -17,7 +11,7 @@ import numpy as np
 
 from ppx_ext import codec, masking
 from ppx_ext.contracts import Example, Mask, ModelRef, Scored, TokenScorer, Tools
-from ppx_ext.plan import Stage
+from ppx_ext.stages import Stage
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import Bools, Floats

@@ -1,0 +1,124 @@
+"""Whose words a built data set is in: its numbers, and the table that is shown of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ppx_ext.contracts import Numbers
+from ppx_ext.examples import GOLD, SOURCE
+from ppx_ext.golds import Gold
+from ppx_ext.provenance import DROPPED, RESPONSE, SOURCES, Counts, Shard
+from ppx_ext.skips import SHOWN
+
+
+def numbers_of(
+    rows: Sequence[Gold],
+    shards: Sequence[Shard],
+    *,
+    published: Mapping[str, Mapping[str, float]],
+    read: Mapping[str, object],
+) -> Numbers:
+    """What the record of a built data set tells, as plain JSON values.
+
+    ``composition`` counts rows by source, ``shares`` are of all rows that are there (as are those
+    of ``published``), ``mean_characters`` compares responses with the golds of the same rows.
+
+    Args:
+        rows: all rows that were read.
+        shards: what was made of them.
+        published: compositions in the builder's paper.
+        read: rows and skipped rows, as `Skips.numbers` has them.
+    """
+    lines = [line for shard in shards for line in shard.lines]
+    pairs = [(gold, at) for gold, at in zip(rows, lines, strict=True) if at[DROPPED] is None]
+    counts = Counter(str(line[SOURCE]) for _, line in pairs)
+    asked = Counts()
+    for shard in shards:
+        asked.add(shard.counts)
+    return {
+        "rows": len(pairs),
+        "composition": {source: counts[source] for source in SOURCES},
+        "shares": {source: counts[source] / max(len(pairs), 1) for source in SOURCES},
+        "published": {name: dict(shares) for name, shares in published.items()},
+        "not_asked": _reasons((gold.passes, gold.row) for gold in rows if gold.passes),
+        "dropped": {"rows": len(lines) - len(pairs), "first": _dropped(lines)},
+        "gold_word_for_word": sum(_repeats(gold, line) for gold, line in pairs),
+        "attempts": sum(line["ppx_attempts"] for line in lines),
+        "mean_characters": _lengths(pairs),
+        "read": dict(read),
+        **asked.dump(),
+    }
+
+
+def _dropped(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [f"row {line['ppx_row']}: {line[DROPPED]}" for line in lines if line[DROPPED]]
+    return found[:SHOWN]
+
+
+def _reasons(found: Any) -> dict[str, dict[str, Any]]:
+    reasons: dict[str, list[int]] = {}
+    for reason, row in found:
+        reasons.setdefault(reason, []).append(row)
+    return {
+        reason: {"rows": len(places), "first": places[:SHOWN]}
+        for reason, places in sorted(reasons.items())
+    }
+
+
+def _repeats(gold: Gold, line: Mapping[str, Any]) -> bool:
+    """Whether the model said the very words of the gold."""
+    same = gold.asked is not None and str(line[RESPONSE]).strip() == gold.asked.gold.strip()
+    return same and line[SOURCE] != GOLD
+
+
+def _lengths(pairs: Sequence[tuple[Gold, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for gold, line in pairs:
+        if gold.asked is not None:
+            both = (len(line[RESPONSE]), len(gold.asked.gold))
+            sizes.setdefault(str(line[SOURCE]), []).append(both)
+    return {
+        source: {
+            "response": sum(own for own, _ in sizes[source]) / len(sizes[source]),
+            "gold": sum(gold for _, gold in sizes[source]) / len(sizes[source]),
+        }
+        for source in SOURCES
+        if source in sizes
+    }
+
+
+WORDS = {
+    "own": "the model's own answer",
+    "paraphrase": "its paraphrase of the gold",
+    GOLD: "the gold",
+}
+
+
+def table(numbers: Mapping[str, Any]) -> list[list[str]]:
+    """Lines of cells: a head, then rows and share of each source, the paper's share beside it."""
+    published = numbers["published"]
+    head = ["target", "rows", "share", *(f"{name} (paper)" for name in published)]
+    lines = [
+        [
+            WORDS[source],
+            f"{numbers['composition'][source]:,}",
+            f"{numbers['shares'][source]:.1%}",
+            *(_percent(shares.get(source)) for shares in published.values()),
+        ]
+        for source in SOURCES
+    ]
+    return [head, *lines]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def running(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The composition so far in a few words."""
+    counts = Counter("dropped" if line[DROPPED] else str(line[SOURCE]) for line in lines)
+    total = max(counts.total(), 1)
+    names = [*SOURCES, *(["dropped"] if counts["dropped"] else [])]
+    return " ".join(f"{name} {counts[name] / total:.0%}" for name in names)

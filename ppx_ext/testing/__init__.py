@@ -1,0 +1,18 @@
+"""Fakes, and checks of what the contracts promise, for our tests and for those of plugin authors.
+
+from ppx_ext import testing
+
+def test_my_mask():
+    testing.check_mask(MY_MASK, {"threshold": 2.0})
+"""
+
+from ppx_ext.testing.builders import check_builder
+from ppx_ext.testing.masks import check_mask, check_token_scorer, fake_examples, fake_tools
+
+__all__ = [
+    "check_builder",
+    "check_mask",
+    "check_token_scorer",
+    "fake_examples",
+    "fake_tools",
+]
