@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ppx_ext.contracts import StageRecord
+from ppx_ext.provenance import SOURCES
 from ppx_ext.rows import Fields
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def told(records: Iterable[StageRecord]) -> list[str]:
 
 
 def _told(record: StageRecord) -> str:
-    counts = record.numbers["composition"]
-    rows = sum(counts.values())
-    shares = ", ".join(f"{name} {count / rows:.1%}" for name, count in counts.items() if rows)
-    return f"{record.component}: {rows:,} rows ({shares})"
+    shares = record.numbers["shares"]
+    told = ", ".join(f"{source} {shares[source]:.1%}" for source in SOURCES)
+    return f"{record.component}: {record.numbers['rows']:,} rows ({told})"
