@@ -68,15 +68,20 @@ def build(
     tokenizer: Any,
     root: Path,
 ) -> BuiltRows:
-    """The rows of one data set in the model's own words, under the template of that data set."""
+    """The rows of one data set in the model's own words, under the template of that data set.
+
+    A file that was built before, by the same settings, is taken as it is.
+    """
     from axolotl.utils.chat_templates import get_chat_template_from_config
 
     from ppx_ext import building
 
     asked = copy.deepcopy(tokenizer)
     asked.chat_template = get_chat_template_from_config(cfg=cfg, ds_cfg=entry, tokenizer=tokenizer)
+    path = Path(entry.path)
+    built = path.is_file() and (path.parent / building.RECORD).is_file()
     return building.build(
-        _chats(entry, cfg, tokenizer),
+        path if built else _chats(entry, cfg, tokenizer),
         plan=plan,
         catalog=catalog,
         base=base,
