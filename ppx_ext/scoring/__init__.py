@@ -2,7 +2,9 @@
 
 =========== ===================================================================
 scores      `token_scores`: one forward pass gives NLL, entropy and rank
+passes      logits -> scores
 packing     rows -> forward passes, and logits of the wanted positions
+tree        beginnings that rows share, computed once
 varlen      attention over documents that lie end to end in one row
 models      loading; the base behind adapters
 fingerprint what a cache of scores is bound to

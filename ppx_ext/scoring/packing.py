@@ -1,9 +1,9 @@
 """How rows become forward passes: sorted, packed without padding where that is proven right.
 
-A pack is one row that holds many documents end to end, each attending to itself only. A tiny
-probe compares the packed answer with plain forwards before it is trusted; a model that fails it
-(state-space layers, attention code of its own) is scored in length-sorted, right-padded batches,
-which need no mask under causal attention.
+A pack is one row that holds many documents end to end, each attending to itself only; what they
+begin with together is in it once (``tree``). A tiny probe compares the packed answer with plain
+forwards before it is trusted; a model that fails it (state-space layers, attention code of its own)
+is scored in length-sorted, right-padded batches, which need no mask under causal attention.
 
 The head runs through the model's own forward too, with the body's answer held in place, on the
 wanted positions only and a few rows at a time: no vocabulary-sized tensor outgrows its chunk, and
@@ -16,12 +16,17 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ppx_ext.scoring import varlen
+from ppx_ext.scoring import tree, varlen
+from ppx_ext.scoring.tree import Segment
+
+if TYPE_CHECKING:
+    from ppx_ext.contracts import Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,70 +36,82 @@ class Route:
     Args:
         packed: documents end to end without padding; False = right-padded batches.
         held: the head runs apart from the body, on chunks; False = whole logits of a batch.
+        shared: packed documents that begin alike share these tokens.
     """
 
     packed: bool
     held: bool
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of one forward pass, and where each document starts in its flattened hidden states.
+    """Inputs of one forward pass, and where each document lies in its flattened hidden states.
 
     Args:
         inputs: keyword arguments of the model's forward.
-        starts: flat position of each document's first token.
-        lengths: tokens of each document.
+        segments: where the documents lie, as spans of flat positions.
     """
 
     inputs: dict[str, Any]
-    starts: tuple[int, ...]
-    lengths: tuple[int, ...]
+    segments: Sequence[Segment]
+
+    def places(self, document: int) -> np.ndarray[Any, Any]:
+        """The flat position of each token of a document, int (T,)."""
+        return np.concatenate([np.arange(*span) for span in self.segments[document].path])
 
 
 _ROUTES: weakref.WeakKeyDictionary[nn.Module, dict[str, Route]] = weakref.WeakKeyDictionary()
-_CANDIDATES = (Route(True, True), Route(False, True))
+_CANDIDATES = (Route(True, True, True), Route(True, True), Route(False, True))
 _PLAIN = Route(False, False)
 
 
-def plan(lengths: Sequence[int], *, budget: int, packed: bool) -> list[list[int]]:
-    """Cut rows, longest first, into groups of at most ``budget`` tokens (padding counted).
+def plan(documents: Sequence[Ints], *, budget: int, route: Route) -> list[list[int]]:
+    """Cut int (T,) documents into groups of at most ``budget`` tokens, padding counted.
 
-    A row longer than the budget gets a group of its own. The order is a function of the lengths
-    alone, ties by index.
+    A document longer than the budget gets a group of its own. Groups begin with their longest
+    document; all is a function of the documents alone, ties by index.
     """
+    if route.shared:
+        return tree.plan(documents, budget=budget)
     groups: list[list[int]] = []
     used = longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        cost = lengths[index] if packed else longest
+    for index in sorted(range(len(documents)), key=lambda i: (-len(documents[i]), i)):
+        cost = len(documents[index]) if route.packed else longest
         if not groups or used + cost > budget:
             groups.append([])
-            used, longest = 0, lengths[index]
-            cost = longest
+            used, cost = 0, len(documents[index])
+            longest = cost
         groups[-1].append(index)
         used += cost
     return groups
 
 
-def make_batch(model: nn.Module, documents: Sequence[Tensor], *, packed: bool) -> Batch:
-    """Join documents (int64 (T,) on the CPU, longest first) into the inputs of one forward."""
+def make_batch(model: nn.Module, documents: Sequence[Ints], route: Route) -> Batch:
+    """Join int (T,) documents, in the order of `plan`, into the inputs of one forward."""
     device = device_of(model)
-    lengths = tuple(len(document) for document in documents)
-    if not packed:
-        ids = nn.utils.rnn.pad_sequence(list(documents), batch_first=True)
-        starts = tuple(range(0, ids.numel(), ids.shape[1]))
-        return Batch({"input_ids": ids.to(device)}, starts, lengths)
-    ends = torch.tensor((0, *lengths)).cumsum(0)
-    positions = torch.cat([torch.arange(length) for length in lengths])
+    if not route.packed:
+        width = max(map(len, documents))
+        ids = np.zeros((len(documents), width), np.int64)
+        for row, document in enumerate(documents):
+            ids[row, : len(document)] = document
+        starts = range(0, ids.size, width)
+        segments = [Segment((), (s, s + len(d))) for s, d in zip(starts, documents, strict=True)]
+        return Batch({"input_ids": torch.from_numpy(ids).to(device)}, segments)
+    segments = tree.lay(documents, shared=route.shared)
+    own = [slice(segment.seen, len(d)) for segment, d in zip(segments, documents, strict=True)]
+    ids = np.concatenate([document[new] for document, new in zip(documents, own, strict=True)])
+    positions = np.concatenate([np.arange(new.start, new.stop) for new in own])
     inputs: dict[str, Any] = {
-        "input_ids": torch.cat(list(documents))[None].to(device),
-        "position_ids": positions[None].to(device),
+        "input_ids": torch.from_numpy(ids.astype(np.int64))[None].to(device),
+        "position_ids": torch.from_numpy(positions)[None].to(device),
     }
     if _is_flash(model):
-        bounds = ends.to(device=device, dtype=torch.int32)
+        lengths = [len(document) for document in documents]
+        bounds = torch.tensor((0, *lengths)).cumsum(0).to(device=device, dtype=torch.int32)
         inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
         inputs |= {"max_length_q": max(lengths), "max_length_k": max(lengths)}
-    return Batch(inputs, tuple(ends[:-1].tolist()), lengths)
+    return Batch(inputs, segments)
 
 
 def logits_of(
@@ -109,7 +126,7 @@ def logits_of(
     arguments = {**batch.inputs, "use_cache": False, "return_dict": True}
     with contextlib.ExitStack() as stack:
         if route.packed and not _is_flash(model):
-            stack.enter_context(varlen.by_document(model, batch.lengths))
+            stack.enter_context(varlen.by_document(model, batch.segments))
         if not route.held:
             flat = model(**arguments).logits.flatten(0, 1)
             yield from (flat[chunk.to(flat.device)] for chunk in chunks)
@@ -156,15 +173,16 @@ def route_of(model: nn.Module) -> Route:
     implementation = varlen.implementation_of(model)
     routes = _ROUTES.setdefault(model, {})
     if implementation not in routes:
-        fitting = (c for c in _CANDIDATES if not c.packed or _may_pack(model))
+        fitting = (c for c in _CANDIDATES if _may_be(c, model))
         routes[implementation] = next((c for c in fitting if _is_right(model, c)), _PLAIN)
     return routes[implementation]
 
 
-def _may_pack(model: nn.Module) -> bool:
+def _may_be(route: Route, model: nn.Module) -> bool:
     # On a GPU, one kernel for each document and layer costs more than the padding of sorted rows.
     on_cpu = device_of(model).type == "cpu"
-    return _is_flash(model) or (on_cpu and varlen.implementation_of(model) in varlen.SUPPORTED)
+    by_document = on_cpu and varlen.implementation_of(model) in varlen.SUPPORTED
+    return not route.packed or by_document or (_is_flash(model) and not route.shared)
 
 
 def _is_right(model: nn.Module, route: Route) -> bool:
@@ -178,13 +196,17 @@ def _is_right(model: nn.Module, route: Route) -> bool:
 def _agrees(model: nn.Module, route: Route) -> bool:
     """Whether the route gives what plain forwards give, and no document sees another."""
     vocabulary = vocabulary_of(model)
+    start = np.zeros(0, int) if not route.shared else np.arange(tree.FEWEST_SHARED) * 3 % vocabulary
     long, other, short = (
-        torch.arange(length) * step % vocabulary for length, step in ((13, 7), (13, 11), (9, 5))
+        np.concatenate([start, np.arange(1, length) * step % vocabulary])
+        for length, step in ((14, 7), (14, 11), (10, 5))
     )
     answer = _answers(model, (long, short), route)
     moved = _answers(model, (other, short), route)
     device = device_of(model)
-    plain = [model(input_ids=part[None].to(device)).logits[0] for part in (long, short)]
+    plain = [
+        model(input_ids=torch.from_numpy(part)[None].to(device)).logits[0] for part in (long, short)
+    ]
     expected = torch.cat(plain).float()
     half = answer.dtype != torch.float32 or next(model.parameters()).dtype != torch.float32
     near, equal = (0.2, 2e-2) if half else (1e-3, 1e-5)
@@ -193,13 +215,10 @@ def _agrees(model: nn.Module, route: Route) -> bool:
     return bool((answer.float() - expected).abs().max() <= near * scale and leak <= equal * scale)
 
 
-def _answers(model: nn.Module, documents: Sequence[Tensor], route: Route) -> Tensor:
-    batch = make_batch(model, documents, packed=route.packed)
-    spans = [
-        torch.arange(start, start + length)
-        for start, length in zip(batch.starts, batch.lengths, strict=True)
-    ]
-    index = torch.cat(spans).to(device_of(model))
+def _answers(model: nn.Module, documents: Sequence[Ints], route: Route) -> Tensor:
+    batch = make_batch(model, documents, route)
+    flat = np.concatenate([batch.places(document) for document in range(len(documents))])
+    index = torch.from_numpy(flat).to(device_of(model))
     return torch.cat(list(logits_of(model, batch, index, route=route, rows=8)))
 
 
@@ -215,6 +234,11 @@ def body_of(model: nn.Module) -> nn.Module:
 def device_of(model: nn.Module) -> torch.device:
     """Where the input ids belong: the device of the input embeddings."""
     return _embeddings(model).device
+
+
+def bytes_of(model: nn.Module) -> int:
+    """Bytes of one value in the dtype that the model computes in."""
+    return _embeddings(model).dtype.itemsize
 
 
 def vocabulary_of(model: nn.Module) -> int:

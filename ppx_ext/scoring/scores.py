@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ppx_ext.scoring.models import quiet, unwrap
 from ppx_ext.scoring.packing import (
     Batch,
     Route,
+    bytes_of,
     device_of,
     logits_of,
     make_batch,
@@ -26,6 +27,7 @@ from ppx_ext.scoring.packing import (
     route_of,
     vocabulary_of,
 )
+from ppx_ext.scoring.passes import Passes
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import Bools, Floats, Ints
@@ -33,12 +35,13 @@ if TYPE_CHECKING:
 SCORES = ("nll", "entropy", "rank")
 _BUDGET = {"cpu": 2048}
 _GPU_BUDGET = 16384
-# Logits of one head call, and float32 values of one pass over them: the first keeps the weights
-# of the head busy and the memory small, the second stays in a core's cache.
-_CELLS = {"cpu": (2**22, 2**18)}
+# Logits of one head call in half precision (twice as many in float32, as each call reads all of the
+# head, which has twice the bytes), and float32 values of one pass over them. The first is as small
+# as keeps the head busy, and below the 32 MiB from which glibc maps memory anew for every tensor;
+# the second stays in a core's cache.
+_CELLS = {"cpu": (31 * 2**17, 2**18)}
 _GPU_CELLS = (2**26, 2**26)
 _FEWEST_ROWS = 64
-_UNDERFLOW = 1e-30
 
 
 class NotFiniteError(ValueError):
@@ -153,16 +156,14 @@ def _score_rows(
     route = route_of(model)
     budget = batch_tokens or _BUDGET.get(device_of(model).type, _GPU_BUDGET)
     where = [np.flatnonzero(targets[row]) for row in rows]
-    lengths = [int(where_R[-1]) for where_R in where]  # the last target itself is never an input
-    for group in plan(lengths, budget=budget, packed=route.packed):
-        documents = [
-            torch.from_numpy(np.array(ids[rows[g]][: lengths[g]], np.int64)) for g in group
-        ]
-        batch = make_batch(model, documents, packed=route.packed)
-        places = [where[g] - 1 + start for g, start in zip(group, batch.starts, strict=True)]
+    # The last target itself is never an input.
+    documents = [np.asarray(ids[r])[: where_R[-1]] for r, where_R in zip(rows, where, strict=True)]
+    for group in plan(documents, budget=budget, route=route):
+        batch = make_batch(model, [documents[g] for g in group], route)
+        places = [batch.places(position)[where[g] - 1] for position, g in enumerate(group)]
         labels = [np.asarray(ids[rows[g]])[where[g]] for g in group]
         scores = _score_batch(
-            model, batch, _flat(places, model), _flat(labels, model), names, route
+            model, batch, np.concatenate(places), np.concatenate(labels), names, route
         )
         cuts = np.cumsum([len(where[g]) for g in group])[:-1]
         parts = [np.split(column, cuts) for column in scores]
@@ -174,79 +175,25 @@ def _score_rows(
             yield rows[g], named
 
 
-def _flat(parts: Sequence[np.ndarray[Any, Any]], model: nn.Module) -> Tensor:
-    return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device_of(model))
-
-
 def _score_batch(
-    model: nn.Module, batch: Batch, index: Tensor, label: Tensor, names: Sequence[str], route: Route
-) -> np.ndarray[Any, Any]:
-    """float32 (1 or 3, number of targets): NLL, and entropy and rank where asked for."""
-    every = len(set(names) - {"nll"}) > 0
-    cells, block = _CELLS.get(index.device.type, _GPU_CELLS)
-    rows = max(_FEWEST_ROWS, cells // vocabulary_of(model))
-    out = torch.empty(3 if every else 1, len(index), device=index.device)
+    model: nn.Module, batch: Batch, places: Ints, labels: Ints, names: Sequence[str], route: Route
+) -> Floats:
+    """float32 (1 or 3, number of targets): NLL, and entropy and rank where asked for.
+
+    Args:
+        places: flat positions whose logits predict ``labels``; equal pairs are scored once.
+    """
+    device, vocabulary = device_of(model), vocabulary_of(model)
+    pairs, pair_of = np.unique(places.astype(np.int64) * vocabulary + labels, return_inverse=True)
+    index, label = (torch.from_numpy(part).to(device) for part in np.divmod(pairs, vocabulary))
+    cells, block = _CELLS.get(device.type, _GPU_CELLS)
+    rows = max(_FEWEST_ROWS, cells * bytes_of(model) // (2 * vocabulary))
+    out = torch.empty(3 if set(names) - {"nll"} else 1, len(index), device=device)
     start = 0
-    passes = _Passes(block)
+    passes = Passes(block)
     for logits in logits_of(model, batch, index, route=route, rows=rows):
         stop = start + len(logits)
         passes.read(logits, label[start:stop].to(logits.device), out[:, start:stop])
         start = stop
         del logits  # or two chunks would live at once
-    return out.cpu().numpy()
-
-
-class _Passes:
-    """The passes over logits, in float32 buffers that are small enough to stay in the cache."""
-
-    def __init__(self, cells: int) -> None:
-        self.cells = cells
-        self.buffers: tuple[Tensor, Tensor] | None = None
-
-    def read(self, logits: Tensor, label: Tensor, out: Tensor) -> None:
-        """Write the scores of (n, V) logits at (n,) labels to ``out`` (1 or 3, n)."""
-        count, every = len(logits), len(out) > 1
-        own = logits.gather(1, label[:, None]).float()
-        picked, product, rank = torch.zeros(3, count, device=logits.device)
-        rows = max(1, self.cells // logits.shape[1])
-        for start in range(0, count, rows):
-            part = slice(start, min(start + rows, count))
-            x, p = self._softmax(logits[part], rows)
-            picked[part] = p.gather(1, label[part, None])[:, 0]
-            if every:
-                product[part] = p.mul_(x).sum(-1)
-                rank[part] = torch.gt(x, own[part], out=p).sum(-1)
-        nll = _nll(logits, label, picked)
-        out[0] = nll
-        if every:
-            # H = lse - sum(p x), and lse = nll + x[label]: one product instead of a pass of logs.
-            out[1] = _entropy(logits, nll + own[:, 0] - product)
-            out[2] = rank
-
-    def _softmax(self, logits: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        if self.buffers is None:
-            x, p = torch.empty(2, rows, logits.shape[1], device=logits.device)
-            self.buffers = x, p
-        x, p = (buffer[: len(logits)] for buffer in self.buffers)
-        x.copy_(logits)
-        torch.softmax(x, -1, out=p)
-        return x, p
-
-
-def _nll(logits: Tensor, label: Tensor, picked: Tensor) -> Tensor:
-    """-log p; by way of log-softmax where p itself is too small for float32."""
-    nll = -picked.log()
-    tiny = picked < _UNDERFLOW
-    if bool(tiny.any()):
-        log_p = torch.log_softmax(logits[tiny].float(), -1)
-        nll[tiny] = -log_p.gather(1, label[tiny, None])[:, 0]
-    return nll
-
-
-def _entropy(logits: Tensor, entropy: Tensor) -> Tensor:
-    """The entropies; from p alone where logits of -inf made 0 * inf of a term."""
-    lost = ~entropy.isfinite()
-    if bool(lost.any()):
-        p = torch.softmax(logits[lost].float(), -1)
-        entropy[lost] = torch.special.entr(p).sum(-1)
-    return entropy.clamp_(min=0)
+    return out.cpu().numpy()[:, pair_of]

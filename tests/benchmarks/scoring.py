@@ -139,7 +139,7 @@ def _trl(rows: parts.Rows) -> Iterator[Result]:
     plain, fused = parts.random_llama("S32", BF16), parts.random_llama("S32", BF16)
     add_fused_lm_head(fused, outputs=("log_probs",))
     found, expected = parts.trl_fused(fused, ids, targets), token_scores(plain, ids, targets)
-    error = _largest([row["nll"] for row in expected], found)
+    error = parts.largest([row["nll"] for row in expected], found)
     assert error < 0.1, f"TRL and we score different things: {error}"
     ways = {
         "trl": lambda: parts.trl_fused(fused, ids, targets),
@@ -154,10 +154,6 @@ def _trl(rows: parts.Rows) -> Iterator[Result]:
     )
 
 
-def _largest(one: list[Any], other: list[Any]) -> float:
-    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
-
-
 def _agreement(rows: parts.Rows) -> Iterator[Result]:
     """A-9: float32 against the authors' loop, and masks that bfloat16 flips."""
     ids, targets = rows
@@ -169,7 +165,7 @@ def _agreement(rows: parts.Rows) -> Iterator[Result]:
     yield Result(
         id="A-9",
         what="S32 float32: largest difference to the authors' loop",
-        value=_largest(found, expected),
+        value=parts.largest(found, expected),
         goal=1e-4,
         better="less",
         unit="nats",

@@ -112,6 +112,11 @@ def trl_fused(model: Any, ids: Sequence[Any], targets: Sequence[Any], size: int 
     return found
 
 
+def largest(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """The largest absolute difference between two lists of arrays."""
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """A ratio of medians of CPU seconds, with its smallest and largest value over the rounds."""

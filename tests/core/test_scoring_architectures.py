@@ -15,7 +15,12 @@ from tests.reference.naive import naive_scores
 
 VOCABULARY = 200
 LENGTHS = (40, 25, 25, 3 * WINDOW, 7, 2, 33)
-ROUTES = (Route(True, True), Route(False, True), Route(False, False))
+ROUTES = (
+    Route(True, True, True),
+    Route(True, True),
+    Route(False, True),
+    Route(False, False),
+)
 
 
 def rows() -> tuple[list[Any], list[Any]]:
@@ -118,12 +123,12 @@ OTHERS: dict[str, tuple[str, dict[str, Any], Route]] = {
     "state space": (
         "MambaConfig",
         {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
-        ROUTES[1],
+        ROUTES[2],
     ),
     "attention of its own": (
         "BloomConfig",
         {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4},
-        ROUTES[1],
+        ROUTES[2],
     ),
     "positions not passed on": (
         "OPTConfig",
@@ -163,18 +168,18 @@ def test_a_leak_between_documents_is_found_and_padding_taken(monkeypatch: Any) -
     model = tiny_model("llama", vocab_size=VOCABULARY)
     ids, targets = rows()
     found = token_scores(model, ids, targets, names=SCORES)
-    assert packing.route_of(model) == ROUTES[1]
+    assert packing.route_of(model) == ROUTES[2]
     assert worst(found, naive_scores(model, ids, targets)) < 1e-4
 
 
 def test_flash_attention_is_told_the_documents_bounds() -> None:
     model = tiny_model("llama", vocab_size=VOCABULARY)
     model.config._attn_implementation_internal = "flash_attention_2"
-    batch = packing.make_batch(model, [torch.arange(4), torch.arange(3)], packed=True)
+    batch = packing.make_batch(model, [np.arange(4), np.arange(3)], Route(True, True))
     assert batch.inputs["cu_seq_lens_q"].tolist() == [0, 4, 7]
     assert batch.inputs["max_length_k"] == 4
     assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2]]
-    assert batch.starts == (0, 4)
+    assert [batch.places(document)[0] for document in (0, 1)] == [0, 4]
 
 
 def test_on_a_gpu_the_default_budget_is_larger() -> None:
