@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppx_ext import card, composition, golds, provenance
 from ppx_ext.answering import Built, Dropped
@@ -92,7 +92,7 @@ def build(
     """
     if plan.build is None:
         raise ValueError("the plan has no `build:` stage")
-    before = _built_before(source, plan, base)
+    before = built_before(source, plan, base)
     if before is not None:
         return before
     skips = Skips(max_share=plan.max_skipped_share)
@@ -126,8 +126,14 @@ def build(
     return built
 
 
-def _built_before(source: Source, plan: Plan, base: Base) -> BuiltRows | None:
-    """What `build` made, given as its own source: found as it is, by the file beside it."""
+def built_before(source: Source, plan: Plan, base: Base) -> BuiltRows | None:
+    """What `build` made, given as its own source: found as it is, by the record beside it.
+
+    None where ``source`` is anything else.
+
+    Raises:
+        ValueError: it was built by other settings, another model or another seed.
+    """
     if not isinstance(source, str | Path) or not (Path(source).parent / RECORD).is_file():
         return None
     path = Path(source)
@@ -192,6 +198,14 @@ def _build(job: Job) -> None:
     numbers = composition.numbers_of(
         job.rows, shards, published=job.builder.component.published, read=job.read
     )
+    if failed := sum(numbers["failures"].values()):
+        log.warning(
+            "%d of %d requests were not answered, and their rows did without. To ask for them "
+            "again, remove %s: all answers that came are kept",
+            failed,
+            numbers["requests"],
+            job.folder,
+        )
     provenance.write_parquet(job.folder / FILE, table)
     record = StageRecord(
         stage="build",
@@ -232,7 +246,7 @@ def _shards(job: Job, parts: list[list[Gold]]) -> list[Shard]:
     kept = [provenance.read_shard(_path(job, at), p, job.fingerprint) for at, p in enumerate(parts)]
     if all(kept):
         return [shard for shard in kept if shard is not None]
-    told = _Told([shard for shard in kept if shard is not None])
+    told = composition.Told([shard for shard in kept if shard is not None])
     with (
         progress(f"building {job.builder.component.name} (rows)", len(job.rows)) as advance,
         lend(
@@ -250,7 +264,9 @@ def _shards(job: Job, parts: list[list[Gold]]) -> list[Shard]:
         ]
 
 
-def _made(job: Job, at: int, part: list[Gold], lent: Lent, told: _Told, advance: Advance) -> Shard:
+def _made(
+    job: Job, at: int, part: list[Gold], lent: Lent, told: composition.Told, advance: Advance
+) -> Shard:
     counts = Counts()
     asked = [gold.asked for gold in part if gold.asked is not None]
     builder = job.builder.component
@@ -262,26 +278,3 @@ def _made(job: Job, at: int, part: list[Gold], lent: Lent, told: _Told, advance:
     told.made(shard)
     advance(len(part), told.note())
     return shard
-
-
-class _Told:
-    """What the progress bar tells beside the rows: answers and their rate, and whose words."""
-
-    def __init__(self, shards: list[Shard]) -> None:
-        self._lines = [line for shard in shards for line in shard.lines]
-        self._composition = composition.running(self._lines)
-        self._answers = 0
-        self._started = time.monotonic()
-
-    def answered(self, advance: Advance) -> None:
-        self._answers += 1
-        advance(0, self.note())
-
-    def made(self, shard: Shard) -> None:
-        self._lines += shard.lines
-        self._composition = composition.running(self._lines)
-
-    def note(self) -> str:
-        rate = self._answers / max(time.monotonic() - self._started, 1e-9)
-        answers = f"{self._answers:,} answers, {rate:.1f}/s" if self._answers else ""
-        return ", ".join(filter(None, [answers, self._composition]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,18 @@ def render(about: Mapping[str, Any], columns: Sequence[str]) -> str:
         seed=inputs["seed"],
         fingerprint=record["fingerprint"],
         table=composition.table(record["numbers"]),
-        numbers=record["numbers"],
+        notes=composition.notes(record["numbers"]),
         columns={name: COLUMNS.get(name, "") for name in columns},
         settings=record["settings"],
         command=about["command"],
         versions=about["versions"],
     )
+
+
+def command_of(recipe: str, **options: Any) -> str:
+    """The command line that builds this, as a shell takes it, without options that are None."""
+    given = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
+    return shlex.join(["ppx", "build", recipe, *given])
 
 
 def _json(value: Any, indent: int) -> str:

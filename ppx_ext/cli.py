@@ -88,6 +88,48 @@ def prepare(recipe: str, out: Path, data: str | None, model: str | None, overwri
     click.echo(f"Wrote {out}. Look at it: ppx view {out}")
 
 
+@main.command(
+    epilog=_example(
+        "ppx build my.trl.yaml --out built --data train.jsonl",
+        "ppx build my.trl.yaml --out built --push-to-hub me/my-rows --private",
+    )
+)
+@_RECIPE
+@click.option("--out", type=_NEW, help="Build below this folder, not where `ppx train` looks.")
+@_DATA
+@_MODEL
+@click.option("--rows", type=click.IntRange(min=1), help="Build only so many, from the first on.")
+@click.option("--push-to-hub", "hub", metavar="USER/NAME", help="Upload it, in one commit.")
+@click.option("--private", is_flag=True, help="Show a new repository to nobody else.")
+def build(
+    recipe: str,
+    out: Path | None,
+    data: str | None,
+    model: str | None,
+    rows: int | None,
+    hub: str | None,
+    private: bool,
+) -> None:
+    """Turn a recipe's data into data in the model's own words.
+
+    Killed at any moment, the next run goes on where the last one was.
+    """
+    from ppx_ext import card, composition
+
+    if private and not hub:
+        raise click.UsageError("--private is about a repository: give --push-to-hub too")
+    loaded = _load(recipe)
+    given = {"data": data, "model": model, "rows": rows}
+    command = card.command_of(recipe, out=out, **given)
+    made = _host(loaded).built(loaded.path, out=out, command=command, **given)
+    composition.show(made.record.numbers)
+    click.echo(f"Wrote {made.path} ({card.CARD} beside it tells how).")
+    if hub:
+        click.echo(f"Uploaded to {card.push(made.folder, hub, private=private)}")
+    elsewhere = f" --data {made.path}" if out or rows or data else ""
+    click.echo(f"Train on it: ppx train {recipe}{elsewhere}")
+
+
 @main.command(epilog=_example("ppx train my.trl.yaml --data train.jsonl --out checkpoint"))
 @_RECIPE
 @_DATA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ppx_ext.contracts import Numbers
 from ppx_ext.examples import GOLD, SOURCE
 from ppx_ext.golds import Gold
+from ppx_ext.progress import Advance
 from ppx_ext.provenance import DROPPED, RESPONSE, SOURCES, Counts, Shard
 from ppx_ext.skips import SHOWN
 
@@ -112,6 +114,46 @@ def table(numbers: Mapping[str, Any]) -> list[list[str]]:
     return [head, *lines]
 
 
+def show(numbers: Mapping[str, Any]) -> None:
+    """Print `table`, and what was left out or not asked, for the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    head, *lines = table(numbers)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for at, name in enumerate(head):
+        shown.add_column(name, justify="right" if at else "left", overflow="fold")
+    for line in lines:
+        shown.add_row(*line)
+    console = Console(markup=False, highlight=False)
+    console.print(shown)
+    for note in notes(numbers):
+        console.print(note)
+
+
+def notes(numbers: Mapping[str, Any]) -> list[str]:
+    """What the table does not tell, in words."""
+    failed = sum(numbers["failures"].values())
+    dropped, repeated = numbers["dropped"]["rows"], numbers["gold_word_for_word"]
+    found = [
+        f"{about['rows']:,} rows were not put to the model and keep their gold: {reason}."
+        for reason, about in numbers["not_asked"].items()
+    ]
+    if dropped:
+        first = numbers["dropped"]["first"][0]
+        found.append(f"{dropped:,} rows were left out, as the settings say (for instance {first}).")
+    if repeated:
+        found.append(f"{repeated:,} of the model's responses are the gold word for word.")
+    if failed:
+        asked = numbers["requests"]
+        found.append(f"{failed:,} of {asked:,} requests were not answered; their rows did without.")
+    for judge, said in numbers["verdicts"].items():
+        counts = ", ".join(f"{verdict} {count:,}" for verdict, count in said.items())
+        found.append(f"{judge or 'The judge'} said: {counts}.")
+    return found
+
+
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
@@ -122,3 +164,29 @@ def running(lines: Sequence[Mapping[str, Any]]) -> str:
     total = max(counts.total(), 1)
     names = [*SOURCES, *(["dropped"] if counts["dropped"] else [])]
     return " ".join(f"{name} {counts[name] / total:.0%}" for name in names)
+
+
+class Told:
+    """What the progress bar tells beside the rows: answers and their rate, and whose words."""
+
+    def __init__(self, shards: list[Shard]) -> None:
+        self._lines = [line for shard in shards for line in shard.lines]
+        self._composition = running(self._lines)
+        self._answers = 0
+        self._started = time.monotonic()
+
+    def answered(self, advance: Advance) -> None:
+        """One more answer came."""
+        self._answers += 1
+        advance(0, self.note())
+
+    def made(self, shard: Shard) -> None:
+        """One more shard is there."""
+        self._lines += shard.lines
+        self._composition = running(self._lines)
+
+    def note(self) -> str:
+        """All of it in a few words."""
+        rate = self._answers / max(time.monotonic() - self._started, 1e-9)
+        answers = f"{self._answers:,} answers, {rate:.1f}/s" if self._answers else ""
+        return ", ".join(filter(None, [answers, self._composition]))

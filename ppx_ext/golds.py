@@ -43,7 +43,10 @@ class Gold:
             return {"prompt": self.canonical["prompt"], "completion": response}
         messages = self.canonical["messages"]
         at = last_answer(messages)
-        turn = {"role": "assistant", "content": response}
+        parts = isinstance(messages[at].get("content"), list | tuple)
+        # Text stays in the form that the data have it in: a table's column has one type.
+        content = [{"type": "text", "text": response}] if parts else response
+        turn = {"role": "assistant", "content": content}
         return {"messages": [*messages[:at], turn, *messages[at + 1 :]]}
 
     def untouched(self) -> dict[str, Any]:

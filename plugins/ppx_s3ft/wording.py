@@ -138,5 +138,7 @@ def read(prompts: Any) -> Any:
     return found
 
 
-Wording = Annotated[Prompts, pydantic.BeforeValidator(read)]
+Wording = Annotated[
+    Prompts, pydantic.BeforeValidator(read), pydantic.WithJsonSchema({"type": "string"})
+]
 """`Prompts`, given as a shipped name, a path, or in full."""

@@ -67,6 +67,7 @@ def build(
     base: Base,
     tokenizer: Any,
     root: Path,
+    **given: Any,
 ) -> BuiltRows:
     """The rows of one data set in the model's own words, under the template of that data set.
 
@@ -76,6 +77,9 @@ def build(
 
     from ppx_ext import building
 
+    before = building.built_before(entry.path, plan, base)
+    if before is not None:
+        return before
     asked = copy.deepcopy(tokenizer)
     asked.chat_template = get_chat_template_from_config(cfg=cfg, ds_cfg=entry, tokenizer=tokenizer)
     path = Path(entry.path)
@@ -88,6 +92,7 @@ def build(
         tokenizer=asked,
         root=root,
         fields=Fields(messages="messages"),
+        **given,
     )
 
 

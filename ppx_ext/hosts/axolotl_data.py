@@ -108,7 +108,7 @@ def tokenize(cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base) -> Prep
         "rows": len(train),
         "targets": targets(train),
         "evaluation_rows": len(evaluation) if evaluation is not None else 0,
-        "evaluation_is_built": bool(evaluation) and SOURCE in evaluation.column_names,
+        "evaluation_is_built": evaluation is not None and SOURCE in evaluation.column_names,
         "edited_rows": edited,
     }
     return Prepared(
@@ -123,9 +123,11 @@ def tokenize(cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base) -> Prep
 
 
 def build_only(
-    cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base, out: Path | None
+    cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base, out: Path | None, **given: Any
 ) -> BuiltRows:
     """The one data set of a config in the model's own words; by default where training looks.
+
+    ``given`` goes to `building.build`.
 
     Raises:
         ValueError: the config has several data sets.
@@ -142,7 +144,7 @@ def build_only(
             "give one with --data. Training builds them all."
         )
     root = out or _built_folder(cfg, plan)
-    return axolotl_build.build(entries[0], cfg, plan, catalog, base, tokenizer, root)
+    return axolotl_build.build(entries[0], cfg, plan, catalog, base, tokenizer, root, **given)
 
 
 def _root(cfg: DictDefault) -> Path:

@@ -60,6 +60,8 @@ def built(
     data: str | None = None,
     model: str | None = None,
     out: Path | None = None,
+    rows: int | None = None,
+    command: str = "",
 ) -> BuiltRows:
     """Build a recipe's rows, as `axolotl train` and `axolotl preprocess` do before they read them.
 
@@ -68,6 +70,8 @@ def built(
         data: build from this instead, in the format of the recipe's first data set.
         model: let this base answer instead.
         out: build here, and not where `axolotl train` looks for built rows.
+        rows: build only so many, from the first on.
+        command: for the card: what a reader can run to have the same.
 
     Raises:
         ValueError: the recipe is wrong, or names several data sets.
@@ -75,7 +79,8 @@ def built(
     cfg, plan, catalog = _loaded(recipe, data, model)
     if plan.build is None:
         raise plans.PlanError(["ppx.build: is not there; for instance `build: {use: s3ft}`"])
-    return axolotl_data.build_only(cfg, plan, catalog, base_of(cfg, plan), out)
+    base = base_of(cfg, plan)
+    return axolotl_data.build_only(cfg, plan, catalog, base, out, max_rows=rows, command=command)
 
 
 def _loaded(

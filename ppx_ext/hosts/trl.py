@@ -65,6 +65,8 @@ def built(
     data: str | None = None,
     model: str | None = None,
     out: Path | None = None,
+    rows: int | None = None,
+    command: str = "",
 ) -> BuiltRows:
     """Build a recipe's training rows, as `train` does before it trains.
 
@@ -73,12 +75,14 @@ def built(
         data: read this file, folder or hub id instead.
         model: let this base answer instead.
         out: build here, and not beside the scores, where `train` looks for built rows.
+        rows: build only so many, from the first on.
+        command: for the card: what a reader can run to have the same.
 
     Raises:
         ValueError: the recipe is wrong, or its data cannot be used.
     """
     found = trl_recipe.read(recipe, data=data, model=model, anywhere=True)
-    return trl_recipe.built_rows(found, out)
+    return trl_recipe.built_rows(found, out, max_rows=rows, command=command)
 
 
 def train(

@@ -37,6 +37,7 @@ def built_rows(
     fields: Fields,
     split: str,
     out: Path | None = None,
+    **given: Any,
 ) -> BuiltRows:
     """Rows of any form in the model's own words; made once, however many processes ask for them."""
     from ppx_ext import building
@@ -50,6 +51,7 @@ def built_rows(
         root=out or trl_state.store_of(plan) / built.FOLDER,
         fields=fields,
         split=split,
+        **given,
     )
 
 

@@ -126,8 +126,8 @@ def tokens_of_recipe(recipe: Recipe) -> pipeline.Tokenized:
     )
 
 
-def built_rows(recipe: Recipe, out: Path | None = None) -> BuiltRows:
-    """The training rows of a recipe in the model's own words.
+def built_rows(recipe: Recipe, out: Path | None = None, **given: Any) -> BuiltRows:
+    """The training rows of a recipe in the model's own words; ``given`` goes to `building.build`.
 
     Raises:
         PlanError: the recipe has no `build:`.
@@ -144,6 +144,7 @@ def built_rows(recipe: Recipe, out: Path | None = None) -> BuiltRows:
         fields=_fields(recipe),
         split=split,
         out=out,
+        **given,
     )
 
 
