@@ -42,6 +42,7 @@ from ppx_ext.contracts import (
     Tools,
 )
 from ppx_ext.evaluation import Item, score_items
+from ppx_ext.generation import Rendered, answer_in_process, end_ids, render
 
 try:
     from ppx_ext.hookspecs import hookimpl
@@ -77,6 +78,7 @@ __all__ = [
     "ModelRef",
     "Need",
     "Prompt",
+    "Rendered",
     "Request",
     "Response",
     "Row",
@@ -88,7 +90,10 @@ __all__ = [
     "Tools",
     "Verdict",
     "__version__",
+    "answer_in_process",
+    "end_ids",
     "hookimpl",
     "one_by_one",
+    "render",
     "score_items",
 ]

@@ -137,7 +137,9 @@ def _problem(
 ) -> str:
     path = ".".join([where, *(str(part) for part in found["loc"])])
     if found["type"] != "extra_forbidden":
-        given = "" if found["type"] == "missing" else f" (given: {found['input']!r})"
+        # Settings that may hold a secret by mistake say so with pydantic's own word for it.
+        hidden = found["type"] == "missing" or model.model_config.get("hide_input_in_errors")
+        given = "" if hidden else f" (given: {found['input']!r})"
         return f"{path}: {str(found['msg']).removeprefix('Value error, ')}{given}"
     known = _fields_at(model, found["loc"][:-1]) or (*model.model_fields, *extra_keys)
     near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1)

@@ -19,7 +19,7 @@ from ppx_ext.generation.asking import (
     open_generator,
 )
 from ppx_ext.generation.local import answer_in_process
-from ppx_ext.generation.rendering import Rendered, render
+from ppx_ext.generation.rendering import Rendered, end_ids, render
 
 __all__ = [
     "MAX_FAILURES_IN_ROW",
@@ -27,6 +27,7 @@ __all__ = [
     "GenerationStoppedError",
     "Rendered",
     "answer_in_process",
+    "end_ids",
     "open_generator",
     "render",
 ]

@@ -53,3 +53,10 @@ def render(tokenizer: Tokenizer, prompt: Prompt, prefix: str = "") -> Rendered:
         roles = [message.get("role") for message in prompt]
         raise ValueError(f"the chat template refuses a chat of roles {roles}: {error}") from error
     return Rendered(text=str(text) + prefix, special=False)
+
+
+def end_ids(tokenizer: Tokenizer) -> list[int]:
+    """Ids that end a response: the end of sequence, and what the chat template ends a turn with."""
+    from ppx_ext.tokens import end_of_turn_ids
+
+    return sorted(end_of_turn_ids(tokenizer))
