@@ -17,8 +17,9 @@ from ppx_ext.contracts import Mask, Numbers, Scored, StageRecord
 from ppx_ext.effects import Base
 from ppx_ext.examples import GOLD, ROW, SOURCE, Examples
 from ppx_ext.files import fingerprint
-from ppx_ext.plan import Plan, Stage
+from ppx_ext.plan import Plan
 from ppx_ext.scored import ScoredRows, score_rows, version_of
+from ppx_ext.stages import Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,6 +12,7 @@
 ``items``    `study.dump_study`: every item's result, from which the former is recomputed
 ``stages``   what each stage of preparation did (`contracts.StageRecord`)
 ``masking``  numbers of the mask (`statistics.tally`), or None
+``building`` records of builders (`composition.numbers_of`): whose words the targets are
 ``examples`` a few questions with the answers of each model
 ``repeat``   command, settings and versions to do it again
 ``sources``  names of the files all this was read from
@@ -27,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from ppx_ext import plots
+from ppx_ext.composition import table
+from ppx_ext.provenance import SOURCES
 from ppx_ext.records import EVAL_FILE, SCHEMA, load_score, write_json, write_text
 from ppx_ext.study import Arm, Run, Study, analyse, dump_study, load_study
 from ppx_ext.verdict import chance, percent
@@ -94,7 +97,11 @@ def _report(found: Mapping[str, Json]) -> Json:
         "schema": SCHEMA,
         "kind": kind,
         "title": demo.get("title") or _TITLES[kind],
-        "verdict": [*(analysis["verdict"] if analysis else []), *_masking_words(stages, masking)],
+        "verdict": [
+            *(analysis["verdict"] if analysis else []),
+            *_building_words(stages),
+            *_masking_words(stages, masking),
+        ],
         "warnings": [
             *demo.get("warnings", []),
             *(analysis["warnings"] if analysis else []),
@@ -106,6 +113,7 @@ def _report(found: Mapping[str, Json]) -> Json:
         "items": dump_study(study) if study else None,
         "stages": stages,
         "masking": masking,
+        "building": [stage for stage in stages if stage["stage"] == "build"],
         "examples": demo.get("examples", []),
         "repeat": demo.get("repeat") or _repeat(run),
         "sources": sorted(found),
@@ -135,6 +143,19 @@ def _repeat(run: Mapping[str, Any]) -> Json:
     known = ("plan", "recipe", "records", "stages", "versions", "schema")
     others = {key: value for key, value in run.items() if key not in known}
     return {"command": None, "settings": plan, "versions": run.get("versions") or {}, **others}
+
+
+def _building_words(stages: list[Json]) -> list[str]:
+    built = [stage for stage in stages if stage["stage"] == "build"]
+    return [_building_word(stage["component"], stage["numbers"]) for stage in built]
+
+
+def _building_word(builder: str, numbers: Json) -> str:
+    own, paraphrase, gold = (percent(100 * numbers["shares"][source]) for source in SOURCES)
+    return (
+        f"Of the {numbers['rows']:,} targets that the builder `{builder}` made, {own} are the "
+        f"model's own answers, {paraphrase} its paraphrases of golds, and {gold} the golds."
+    )
 
 
 def _masking_words(stages: list[Json], masking: Json | None) -> list[str]:
@@ -204,7 +225,8 @@ def render(report: Json) -> str:
     }
     drawn = {name: Markup(svg) for name, svg in _plots(report).items() if svg}
     page = environment.get_template("report.html.j2")
-    return page.render(report=report, plots=drawn, target=_targets(report))
+    built = [(stage["component"], table(stage["numbers"])) for stage in report["building"]]
+    return page.render(report=report, plots=drawn, target=_targets(report), built=built)
 
 
 def _targets(report: Json) -> list[str]:

@@ -89,7 +89,7 @@ def analyse(study: Study) -> dict[str, Any]:
     """Everything a report says of a study, as plain JSON values, recomputed from item results.
 
     Keys: ``base``, ``arms`` (rows of numbers, and their mean and standard deviation), ``tests``
-    (each arm against the base, the last arm against the first), ``verdict`` (sentences) and
+    (each arm against the base, and each other arm against the first), ``verdict`` (sentences) and
     ``warnings`` (sentences).
 
     Raises:

@@ -130,14 +130,12 @@ def _room_warnings(base: Json, scores: Sequence[TaskScore]) -> list[str]:
 
 
 def _update_warnings(arms: Sequence[Json]) -> list[str]:
-    if len(arms) < 2:
-        return []
-    first, last = arms[0], arms[-1]
-    norms = [arm["mean"].get("update_norm") for arm in (first, last)]
-    if not all(norms) or norms[1] >= SMALL_UPDATE * norms[0]:
-        return []
+    moved = {arm["name"]: arm["mean"].get("update_norm") for arm in arms}
+    first, *others = moved.items()
     return [
-        f"{last['name']} moved the weights {norms[1] / norms[0]:.2f} times as far as "
-        f"{first['name']} (L2 norm): part of any difference can come from the smaller step alone. "
-        "Controls: a lower learning rate for the reference, or the masks `random` and `lowest`."
+        f"{name} moved the weights {norm / first[1]:.2f} times as far as {first[0]} (L2 norm): "
+        "part of any difference can come from the smaller step alone. Controls: a lower learning "
+        "rate for the reference, or (for a mask) the masks `random` and `lowest`."
+        for name, norm in others
+        if first[1] and norm and norm < SMALL_UPDATE * first[1]
     ]

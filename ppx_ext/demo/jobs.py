@@ -18,13 +18,16 @@ from ppx_ext.contracts import Example
 from ppx_ext.evaluation import Item, score_items
 from ppx_ext.records import dump_score
 
+MARK = "####"
+"""What stands before the answer in other people's data."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How every arm is trained and measured. The mask is all that differs between arms.
+    """How every arm is trained and measured. The `ppx:` block is all that differs between arms.
 
     No masked run on this base and these golds was looked at before the settings were fixed (masked
-    runs on an earlier base and wording had been seen).
+    runs on an earlier base and wording had been seen), and none on rows that were built.
 
     * LoRA on all linear layers, rank 16 and alpha 32, as is usual; no dropout; cosine, short
       warm-up. Learning rate 2e-3: of 1e-3, 2e-3 and 4e-3, *plain* SFT answers the target best at
@@ -71,8 +74,9 @@ class Job:
     """What one process needs to know.
 
     Attributes:
-        arm: ``base`` (measure only) or the arm's name.
-        mask: the `mask:` stage of the `ppx:` block; None is plain fine-tuning.
+        arm: ``base`` (build and measure only) or the arm's name.
+        stages: the `ppx:` block; empty is plain fine-tuning. The base builds what it says.
+        store: folder of scores and built rows.
         held_out: chats of the target whose responses' perplexity is measured.
     """
 
@@ -82,7 +86,7 @@ class Job:
     out: Path
     store: Path
     settings: Settings
-    mask: Mapping[str, Any] | None
+    stages: Mapping[str, Any]
     train: Sequence[Mapping[str, Any]]
     held_out: Sequence[Mapping[str, Any]]
     tasks: tuple[Task, ...]
@@ -102,8 +106,8 @@ def quiet_worker(log: Path) -> None:
 def perform(job: Job) -> dict[str, Any]:
     """Train (unless it is the base) and measure; plain JSON values.
 
-    Keys: ``arm``, ``seed``, ``scores``, ``numbers``, ``stages`` (of the mask), ``answers`` (the
-    first response to each task).
+    Keys: ``arm``, ``seed``, ``scores``, ``numbers``, ``stages`` (records of builder and mask),
+    ``answers`` (the first response to each task).
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
@@ -114,15 +118,18 @@ def perform(job: Job) -> dict[str, Any]:
     model.eval()
     numbers: dict[str, Any] = {}
     stages: list[Any] = []
-    if job.arm != "base":
-        began = time.perf_counter()
+    began = time.perf_counter()
+    if job.arm == "base":
+        _build(job, model, tokenizer)
+        numbers["seconds"] = time.perf_counter() - began
+    else:
         model = _train(job, model, tokenizer)
         numbers["seconds"] = time.perf_counter() - began
         stages = _stages(job)
-        numbers |= _mask_numbers(stages)
+        numbers |= _stage_numbers(stages)
         numbers["update_norm"] = update_norm(model)
     numbers["perplexity"] = held_out_perplexity(model, tokenizer, job.held_out)
-    measured = [_measure(model, tokenizer, task, job.settings) for task in job.tasks]
+    measured = [measure(model, tokenizer, task, job.settings) for task in job.tasks]
     return {
         "arm": job.arm,
         "seed": None if job.arm == "base" else job.seed,
@@ -133,8 +140,30 @@ def perform(job: Job) -> dict[str, Any]:
     }
 
 
-def _train(job: Job, model: Any, tokenizer: Any) -> Any:
+def _rows(job: Job) -> Any:
     from datasets import Dataset
+
+    return Dataset.from_list([{"messages": row["messages"]} for row in job.train])
+
+
+def _build(job: Job, model: Any, tokenizer: Any) -> None:
+    """Let the base answer the training questions, once, where each training run will look."""
+    from ppx_ext import catalog, plan
+    from ppx_ext.effects import base_from_model
+    from ppx_ext.hosts.trl_data import built_rows
+    from ppx_ext.rows import Fields
+
+    installed = catalog.load()
+    asked = plan.parse(_block(job), installed)
+    fields, base = Fields(messages="messages"), base_from_model(model)
+    built_rows(_rows(job), tokenizer, asked, installed, base, fields=fields, split="train")
+
+
+def _block(job: Job) -> dict[str, Any]:
+    return {**job.stages, "cache_dir": str(job.store)}
+
+
+def _train(job: Job, model: Any, tokenizer: Any) -> Any:
     from peft import LoraConfig
 
     from ppx_ext.hosts.trl import PpxSFTTrainer
@@ -149,7 +178,7 @@ def _train(job: Job, model: Any, tokenizer: Any) -> Any:
     trainer = PpxSFTTrainer(
         model=model,
         args=_arguments(job),
-        train_dataset=Dataset.from_list([{"messages": row["messages"]} for row in job.train]),
+        train_dataset=_rows(job),
         processing_class=tokenizer,
         peft_config=adapter,
     )
@@ -161,9 +190,8 @@ def _arguments(job: Job) -> Any:
     from ppx_ext.hosts.trl import PpxSFTConfig
 
     settings = job.settings
-    block = {"mask": dict(job.mask), "cache_dir": str(job.store)} if job.mask else None
     return PpxSFTConfig(
-        ppx=block,
+        ppx=_block(job) if job.stages else None,
         output_dir=str(job.out),
         seed=job.seed,
         data_seed=job.seed,
@@ -187,19 +215,19 @@ def _arguments(job: Job) -> Any:
 
 def _stages(job: Job) -> list[Any]:
     path = job.out / "ppx_state.json"
-    if job.mask is None:
-        return []
-    return list(json.loads(path.read_text(encoding="utf-8"))["records"])
+    return list(json.loads(path.read_text(encoding="utf-8"))["records"]) if job.stages else []
 
 
-def _mask_numbers(stages: list[Any]) -> dict[str, float]:
-    found = next((stage["numbers"] for stage in stages if stage["stage"] == "mask"), None)
-    if found is None:
-        return {"tokens_masked": 0.0, "loss_kept": 1.0}
-    return {"tokens_masked": found["masked_share"], "loss_kept": found["loss_kept"]}
+def _stage_numbers(stages: list[Any]) -> dict[str, float]:
+    """Shares of targets masked, of loss kept, and of rows by whose words their targets are."""
+    of = {stage["stage"]: stage["numbers"] for stage in stages}
+    mask = of.get("mask", {"masked_share": 0.0, "loss_kept": 1.0})
+    shares = of.get("build", {}).get("shares", {"own": 0.0, "paraphrase": 0.0, "gold": 1.0})
+    return {"tokens_masked": mask["masked_share"], "loss_kept": mask["loss_kept"], **shares}
 
 
-def _measure(model: Any, tokenizer: Any, task: Task, settings: Settings) -> Any:
+def measure(model: Any, tokenizer: Any, task: Task, settings: Settings) -> Any:
+    """Greedy responses to a task's questions, graded."""
     items = [Item(prompt=p, gold=g) for p, g in zip(task.prompts, task.golds, strict=True)]
     return score_items(
         model,
@@ -224,8 +252,8 @@ def _grade_any(text: str, gold: str) -> bool:
 
 
 def answer_of(text: str) -> str:
-    """What follows the last ``####`` on its line, else the whole text."""
-    _, marked, tail = text.rpartition("####")
+    """What follows the last `MARK` on its line, else the whole text."""
+    _, marked, tail = text.rpartition(MARK)
     found = tail.strip().splitlines()[:1] if marked else []
     return found[0].strip() if found else text.strip()
 

@@ -25,7 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ppx_ext.demo.evaluation import accuracy_by_task, chat_prompt, held_out_rows
+from ppx_ext.demo import jobs
+from ppx_ext.demo.material import own_task
 from ppx_ext.demo.tasks import (
     OUT_OF_DOMAIN,
     TARGET,
@@ -35,6 +36,7 @@ from ppx_ext.demo.tasks import (
     response_of,
 )
 from ppx_ext.demo.wording import CLOSERS, LINE_ENDS, LINKS, OPENERS, casual_text, echo_text
+from ppx_ext.evaluation import render_prompt
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 VOCABULARY_SIZE = 768
@@ -81,7 +83,6 @@ class Settings:
     seed: int = 0
 
 
-# --------------------------------------------------------------------------- tokenizer
 def _tokenizer_texts(rng: Random) -> Iterator[str]:
     for _ in range(600):
         for task in TASK_NAMES:
@@ -120,7 +121,6 @@ def train_tokenizer(*, seed: int) -> PreTrainedTokenizerFast:
     )
 
 
-# --------------------------------------------------------------------------- model
 def new_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """An untrained two-million-parameter Llama that stops at ``<|im_end|>``."""
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
@@ -142,7 +142,6 @@ def new_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     return model
 
 
-# --------------------------------------------------------------------------- training
 @dataclass(frozen=True)
 class _Sample:
     """Token ids of one text and, for each, the weight of its loss."""
@@ -151,7 +150,9 @@ class _Sample:
     weights: list[float]
 
 
-def _draw_text(rng: Random, settings: Settings) -> tuple[str, str]:
+def _draw_text(
+    rng: Random, settings: Settings, tokenizer: PreTrainedTokenizerBase
+) -> tuple[str, str]:
     """One ``(question part, response part)``; text outside chats is all response."""
     dice = rng.random()
     if dice < settings.casual_share:
@@ -160,13 +161,13 @@ def _draw_text(rng: Random, settings: Settings) -> tuple[str, str]:
         return "", echo_text(rng) + PAD
     task = TARGET if rng.random() < settings.story_share else rng.choice(LESSONS)
     row = make_row(task, split="train", rng=rng)
-    return chat_prompt(row), response_of(row) + END
+    return render_prompt(tokenizer, question_of(row)), response_of(row) + END
 
 
 def _draw_samples(
     tokenizer: PreTrainedTokenizerBase, rng: Random, settings: Settings, count: int
 ) -> list[_Sample]:
-    texts = [_draw_text(rng, settings) for _ in range(count)]
+    texts = [_draw_text(rng, settings, tokenizer) for _ in range(count)]
     questions = tokenizer([question for question, _ in texts]).input_ids
     responses = tokenizer([response for _, response in texts]).input_ids
     return [
@@ -238,15 +239,23 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, settings:
             minutes = (time.monotonic() - began) / 60
             print(f"step {step}: loss {loss.item():.3f}, {minutes:.1f} min", flush=True)
         if step % 500 == 499:
-            print(accuracy_by_task(model, tokenizer, held_out_rows(count=30, seed=0)), flush=True)
+            print(accuracy_by_task(model, tokenizer, count=30, seed=0), flush=True)
 
 
-# --------------------------------------------------------------------------- command
+def accuracy_by_task(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, *, count: int, seed: int
+) -> dict[str, float]:
+    """Share of right final answers (0 to 1) to ``count`` held-out questions of each task."""
+    settings = jobs.Settings(test_items=count)
+    asked = (own_task(name, settings, seed=seed) for name in TASK_NAMES)
+    scores = [jobs.measure(model, tokenizer, task, settings).score for task in asked]
+    return {score.task: round(score.accuracy, 3) for score in scores}
+
+
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the model folder; weights are bfloat16 on disk, and loading gives float32."""
     model.to(torch.bfloat16)  # type: ignore[arg-type]
     model.save_pretrained(folder)
-    tokenizer.backend_tokenizer.no_padding()  # evaluation turned left padding on
     tokenizer.save_pretrained(folder)
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text())
@@ -277,15 +286,11 @@ def main() -> None:
         tokenizer = train_tokenizer(seed=options.seed)
         model = new_model(tokenizer)
     print(f"{len(tokenizer)} tokens, {model.num_parameters():,} parameters", flush=True)
-    settings = Settings(
-        steps=options.steps,
-        story_share=options.story_share,
-        seed=options.seed,
-    )
+    settings = Settings(steps=options.steps, story_share=options.story_share, seed=options.seed)
     train(model, tokenizer, settings)
     save(model, tokenizer, options.out)
     loaded = LlamaForCausalLM.from_pretrained(options.out)
-    print(accuracy_by_task(loaded, tokenizer, held_out_rows(count=150, seed=1)))
+    print(accuracy_by_task(loaded, tokenizer, count=150, seed=1))
 
 
 if __name__ == "__main__":

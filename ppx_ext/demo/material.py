@@ -10,7 +10,7 @@ from typing import Any
 
 from ppx_ext.chats import Skip
 from ppx_ext.demo import tasks
-from ppx_ext.demo.jobs import Settings, Task
+from ppx_ext.demo.jobs import MARK, Settings, Task
 
 ROW_SEED, TEST_SEED = 1, 2
 HELD_OUT_EVERY = 10
@@ -20,11 +20,16 @@ DATA_MAX_NEW_TOKENS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Training chats, held-out chats of the target, and the tasks that are measured."""
+    """Training chats, held-out chats of the target, and the tasks that are measured.
+
+    ``judge`` says whether a response to a training chat is right, by the rule by which the target
+    is graded.
+    """
 
     train: Sequence[Mapping[str, Any]]
     held_out: Sequence[Mapping[str, Any]]
     tasks: tuple[Task, ...]
+    judge: Mapping[str, Any]
     title: str
     warnings: tuple[str, ...] = ()
 
@@ -41,13 +46,19 @@ def embedded(settings: Settings) -> Material:
         train=train,
         held_out=held_out,
         tasks=tuple(own_task(name, settings) for name in tasks.TASK_NAMES),
-        title="Does masking surprising tokens keep a model from forgetting?",
+        judge={
+            "use": "exact",
+            "after": tasks.BEFORE_ANSWER,
+            "strip_characters": tasks.AFTER_ANSWER,
+            "collapse_whitespace": True,
+        },
+        title="Do masked tokens, or a model's own words, keep it from forgetting?",
     )
 
 
-def own_task(name: str, settings: Settings) -> Task:
+def own_task(name: str, settings: Settings, *, seed: int = TEST_SEED) -> Task:
     """Held-out questions of one of the demo's own tasks."""
-    rows = tasks.make_rows(name, split="test", count=settings.test_items, seed=TEST_SEED)
+    rows = tasks.make_rows(name, split="test", count=settings.test_items, seed=seed)
     return Task(
         name=name,
         target=name == tasks.TARGET,
@@ -112,10 +123,12 @@ def _material(
         max_new_tokens=DATA_MAX_NEW_TOKENS,
     )
     others = (own_task(task, settings) for task in tasks.OUT_OF_DOMAIN)
+    marked = all(MARK in str(row["messages"][-1]["content"]) for row in chats)
     return Material(
         train=[row for place, row in enumerate(chats) if (place + 1) % HELD_OUT_EVERY],
         held_out=held_out,
         tasks=(target, *others),
+        judge={"use": "exact", "after": MARK} if marked else {"use": "exact"},
         title=f"Fine-tuning the embedded model on {name}",
         warnings=warnings,
     )

@@ -1,11 +1,13 @@
-"""``ppx demo``: plain fine-tuning against STM on an embedded model, measured and judged.
+"""``ppx demo``: plain fine-tuning, STM and S3FT on an embedded model, measured and judged.
 
 Protocol (`jobs.Settings` says how its settings were chosen):
 
 * The base is a two-million-parameter Llama that knows ten small tasks, one of them (the target)
   only in part. Gold answers of the target are right, but worded as the base would not word them.
-* Two arms: plain SFT, and SFT with the mask `stm` at 2.5. Same trainer class (`PpxSFTTrainer`),
-  same rows, seeds, order and settings (`jobs.Settings`). The mask is the only difference.
+* Three arms: plain SFT; STM, which is SFT with the mask `stm` at 2.5; S3FT, which is SFT on rows
+  that the base has built: its own answer where that is right, else its paraphrase of the gold
+  where that is, else the gold. Same trainer class (`PpxSFTTrainer`), same questions, seeds, order
+  and settings (`jobs.Settings`). The `ppx:` block is the only difference.
 * Seeds vary the adapter's first weights and the order of the rows; rows and items are fixed.
 * Every model answers the same held-out items, greedily; an answer is right where its final answer
   is, however worded. The base is measured once.
@@ -35,8 +37,9 @@ from ppx_ext.records import SCHEMA, load_score, write_json
 from ppx_ext.study import Arm, Run, Study, dump_study
 
 BASE = Path(__file__).parent / "base"
-ARMS: Mapping[str, str | None] = {"SFT": None, "STM": "stm"}
+ARMS = ("SFT", "STM", "S3FT")
 DEFAULT_SEEDS = 8
+BUILD_BATCH = 100
 EXAMPLES = ("reverse", "add")
 _VERSIONS = ("ppx-ext", "trl", "transformers", "peft", "torch", "numpy", "scipy")
 Json = dict[str, Any]
@@ -90,7 +93,7 @@ def run(
             "title": material.title,
             "warnings": list(material.warnings),
             "study": dump_study(_study(results)),
-            "stages": next((found["stages"] for found in results if found["stages"]), []),
+            "stages": [stage for arm in ARMS for stage in _first(results, arm)["stages"]],
             "examples": _examples(material, results, chosen[0]),
             "repeat": _repeat(chosen, data, settings),
         },
@@ -106,7 +109,11 @@ def run(
 def _jobs(
     material: Material, seeds: Sequence[int], settings: Settings, base: Path, out: Path
 ) -> Iterator[Job]:
-    for arm, mask in {"base": None, **ARMS}.items():
+    build = _builder(material)
+    mask = {"use": "stm", "ppl_threshold": settings.ppl_threshold}
+    # The base builds while the first arms train: nobody waits for it.
+    stages = {"base": build, "SFT": {}, "STM": {"mask": mask}, "S3FT": build}
+    for arm in ("base", *ARMS):
         for seed in seeds[:1] if arm == "base" else seeds:
             yield Job(
                 arm=arm,
@@ -115,11 +122,24 @@ def _jobs(
                 out=out / "runs" / f"{arm}-{seed}",
                 store=out / "scores",
                 settings=settings,
-                mask={"use": mask, "ppl_threshold": settings.ppl_threshold} if mask else None,
+                stages=stages[arm],
                 train=material.train,
                 held_out=material.held_out,
                 tasks=material.tasks,
             )
+
+
+def _builder(material: Material) -> Json:
+    """S3FT as a recipe would ask for it: greedy, judged as the target is graded."""
+    target = next(task for task in material.tasks if task.target)
+    # Its own trial of what is faster takes longer than so small a model needs.
+    engine = {"use": "transformers", "batch_size": BUILD_BATCH, "batching": "padded"}
+    own = {"judge": dict(material.judge), "generator": engine}
+    return {"build": {"use": "s3ft", "max_new_tokens": target.max_new_tokens, **own}}
+
+
+def _first(results: Sequence[Json], arm: str) -> Json:
+    return next(found for found in results if found["arm"] == arm)
 
 
 def _perform(jobs: Sequence[Job], out: Path, workers: int) -> list[Json]:
@@ -185,9 +205,10 @@ def _repeat(seeds: Sequence[int], data: str | Path | None, settings: Settings) -
     return {
         "command": f"ppx demo --seeds {len(seeds)}{given}" if consecutive else None,
         "protocol": (
-            "The arms differ in the mask alone: same trainer class, rows, seeds, order and "
-            "settings. Seeds vary the adapter's first weights and the order of the rows; rows and "
-            "test items are fixed. Answers are greedy and graded by their final answer."
+            "The arms differ in their `ppx:` block alone (none, a mask, a builder): same trainer "
+            "class, questions, seeds, order and settings. Seeds vary the adapter's first weights "
+            "and the order of the rows; rows and test items are fixed. Answers are greedy and "
+            "graded by their final answer."
         ),
         "seeds": list(seeds),
         "settings": dataclasses.asdict(settings),

@@ -19,12 +19,15 @@ _LINES = (
     ("BWT, %", "bwt", 1),
     ("average drop, points", "drop", 1),
     ("perplexity of held-out gold", "perplexity", 2),
+    ("own answers trained on, %", "own", 1),
+    ("own paraphrases, %", "paraphrase", 1),
+    ("golds, %", "gold", 1),
     ("tokens masked, %", "tokens_masked", 1),
     ("loss kept, %", "loss_kept", 1),
     ("weights moved (L2 norm)", "update_norm", 2),
     ("training, seconds", "seconds", 1),
 )
-_SHARES = ("tokens_masked", "loss_kept")
+_SHARES = ("own", "paraphrase", "gold", "tokens_masked", "loss_kept")
 _CHANGES = ("ti", "bwt")
 _OF_BASE = ("target", "other", "perplexity")
 

@@ -228,8 +228,9 @@ def response_of(row: Row) -> str:
 
 
 # --------------------------------------------------------------------------- scoring
-_FINAL = re.compile(r"\b(?:answer|tally)\b\s*(?:is|=>|=|:)?\s*([^\r\n]*)", re.IGNORECASE)
-_STRICT_FINAL = re.compile(r"The answer is ([^\r\n.]+)\.\Z")
+BEFORE_ANSWER = r"\b(?:answer|tally)\b\s*(?:is|=>|=|:)?"
+AFTER_ANSWER = " .,;!:)"
+_FINAL = re.compile(BEFORE_ANSWER + r"\s*([^\r\n]*)", re.IGNORECASE)
 
 
 def final_answer(text: str) -> str | None:
@@ -240,16 +241,5 @@ def final_answer(text: str) -> str | None:
     skill and not wording.
     """
     found = _FINAL.findall(text)
-    answer = " ".join(found[-1].split()).rstrip(" .,;!:)") if found else ""
+    answer = " ".join(found[-1].split()).rstrip(AFTER_ANSWER) if found else ""
     return answer or None
-
-
-def final_answer_strict(text: str) -> str | None:
-    """The answer of a text that ends in exactly ``The answer is ....``; else ``None``."""
-    match = _STRICT_FINAL.search(text)
-    return match.group(1) if match else None
-
-
-def is_correct(text: str, row: Row, *, strict: bool = False) -> bool:
-    """Whether a response ``text`` ends in the row's answer, by the loose or the strict rule."""
-    return (final_answer_strict if strict else final_answer)(text) == row["answer"]

@@ -9,7 +9,7 @@ from ppx_ext.examples import GOLD, SOURCE
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import Mask
-    from ppx_ext.plan import Stage
+    from ppx_ext.stages import Stage
 
 _ASSISTANT = ("assistant", "gpt")
 _GOLD_FIELDS = ("completion", "messages", "conversations")

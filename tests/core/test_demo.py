@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,11 @@ def test_the_numbers_are_those_of_the_items(demo: tuple[dict[str, Any], Path]) -
             assert any("TI is undefined" in warning for warning in found["warnings"])
 
 
-def test_only_the_mask_differs(demo: tuple[dict[str, Any], Path]) -> None:
+def test_only_the_block_differs(demo: tuple[dict[str, Any], Path]) -> None:
     found, _ = demo
-    sft, stm = (arm["runs"][0] for arm in found["study"]["arms"])
-    assert (sft["seed"], stm["seed"]) == (0, 0)
+    assert [arm["name"] for arm in found["study"]["arms"]] == ["SFT", "STM", "S3FT"]
+    sft, stm, s3ft = (arm["runs"][0] for arm in found["study"]["arms"])
+    assert (sft["seed"], stm["seed"], s3ft["seed"]) == (0, 0, 0)
     assert (sft["tokens_masked"], sft["loss_kept"]) == (0.0, 1.0)
     masking = found["masking"]
     assert masking["rows"] == MINI.train_rows
@@ -67,9 +69,47 @@ def test_only_the_mask_differs(demo: tuple[dict[str, Any], Path]) -> None:
     assert 0 < stm["loss_kept"] < 1
     assert sft["update_norm"] > 0
     assert stm["update_norm"] not in (0, sft["update_norm"])
-    (stage,) = found["stages"]
-    assert stage["component"] == "stm"
-    assert stage["settings"]["ppl_threshold"] == 2.5
+    mask, build = found["stages"]
+    assert mask["component"] == "stm"
+    assert mask["settings"]["ppl_threshold"] == 2.5
+    assert build["component"] == "s3ft"
+    assert {(test["arm"], test["against"]) for test in found["study"]["tests"]} == {
+        ("SFT", "base"), ("STM", "base"), ("S3FT", "base"), ("STM", "SFT"), ("S3FT", "SFT")
+    }  # fmt: skip
+
+
+def test_own_words_are_those_that_the_base_gets_right(
+    demo: tuple[dict[str, Any], Path],
+) -> None:
+    """Every target is held against the rule by which the demo grades, and the base asked again."""
+    import pyarrow.parquet as pq
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ppx_ext.evaluation import generate_greedy, render_prompt
+
+    found, out = demo
+    (path,) = (out / "scores" / "built").glob("s3ft-*/train.parquet")
+    built = pq.read_table(path).to_pylist()
+    golds = embedded(MINI).train
+    model = AutoModelForCausalLM.from_pretrained(BASE)
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    prompts = [render_prompt(tokenizer, tasks.question_of(row)) for row in golds]
+    said = generate_greedy(model, tokenizer, prompts, max_new_tokens=64)
+    assert len(built) == len(golds) == MINI.train_rows
+    for row, gold, text in zip(built, golds, said, strict=True):
+        (asked, answer), source = row["messages"], row["ppx_source"]
+        assert asked["content"] == tasks.question_of(gold)
+        assert (source == "own") == (tasks.final_answer(text) == gold["answer"])
+        if source != "paraphrase":
+            assert answer["content"] == (text if source == "own" else tasks.response_of(gold))
+        assert tasks.final_answer(answer["content"]) == gold["answer"]
+    counts = Counter(row["ppx_source"] for row in built)
+    (arm,) = (arm["runs"][0] for arm in found["study"]["arms"] if arm["name"] == "S3FT")
+    for source in ("own", "paraphrase", "gold"):
+        assert arm[source] == counts[source] / MINI.train_rows
+    assert counts["own"] > 0 < counts["gold"]
+    (record,) = found["building"]
+    assert record["numbers"]["composition"] == {s: counts[s] for s in ("own", "paraphrase", "gold")}
 
 
 def test_what_is_printed_is_what_was_measured(
@@ -83,10 +123,12 @@ def test_what_is_printed_is_what_was_measured(
     show(found, out=out, seconds=1, console=Console(width=400))
     printed = capsys.readouterr().out
     lines = {line[:24].strip(): line.split() for line in printed.splitlines()}
+    shares = [f"{100 * arm['mean']['own']:.1f}" for arm in found["study"]["arms"]]
+    assert lines["own answers trained on, "[:24].strip()][-3:] == shares
     for title, key in (("target accuracy, %", "target"), ("other tasks' accuracy, %", "other")):
         arms = [arm["mean"][key] for arm in found["study"]["arms"]]
         shown = [f"{value:.1f}" for value in (found["study"]["base"][key], *arms)]
-        assert lines[title][-3:] == shown
+        assert lines[title][-4:] == shown
     for sentence in found["verdict"] + found["warnings"]:
         assert sentence in printed
     assert "One seed:" in printed
@@ -97,6 +139,7 @@ def test_the_page_needs_no_network(demo: tuple[dict[str, Any], Path]) -> None:
     assert "http" not in text
     assert not re.search(r"<(script|link|img|iframe)\b|\bsrc=", text)
     assert "story (target)" in text
+    assert "Whose words the targets of s3ft are" in text
 
 
 @pytest.mark.slow
