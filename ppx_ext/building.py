@@ -254,6 +254,7 @@ def _shards(job: Job, parts: list[list[Gold]]) -> list[Shard]:
             base=job.base,
             tokenizer=job.tokenizer,
             root=job.root,
+            columns=dict.fromkeys(name for gold in job.rows for name in gold.columns),
             answered=lambda answer: told.answered(advance),
         ) as lent,
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +71,7 @@ def lend(
     base: Base,
     tokenizer: Tokenizer,
     root: Path,
+    columns: Iterable[str],
     answered: Callable[[Response | Failure], object],
 ) -> Iterator[Lent]:
     """Open what a plan's builder needs. Judges come first: without them nothing is generated.
@@ -81,10 +82,12 @@ def lend(
         plan: with a builder.
         base, tokenizer: of the run.
         root: below which answers are kept.
+        columns: of the rows, which judges read.
         answered: told of each answer to the builder as it comes.
 
     Raises:
-        ValueError: a judge cannot judge here (no sandbox, no server); with the mend.
+        ValueError: a judge cannot judge here (no sandbox, no server), or reads a column that no
+            row has; with the mend.
     """
     assert plan.build is not None
     assert plan.generator is not None
@@ -95,7 +98,10 @@ def lend(
         own = replace(scores, perplexity=perplexity(scores, tokenizer))
         judge = None
         if plan.judges:
-            from ppx_ext.judging import open_judges
+            from ppx_ext.judging.compose import needed_columns, open_judges, require
+
+            there = [*columns, "prompt", "gold"]
+            require(needed_columns(plan.judges), there, reader="the judge")
 
             def tools_of(stage: JudgeStage) -> Tools:
                 asked = generate if stage.generator is None else engines.of(stage.generator)

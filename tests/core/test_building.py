@@ -339,6 +339,20 @@ def test_judges_are_opened_before_anything_is_asked(tmp_path: Path) -> None:
     assert not log.exists()
 
 
+def test_a_column_that_a_judge_reads_is_looked_for_before_anything_is_asked(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    reading = dataclasses.replace(builds.WORDS, name="reading", columns=lambda settings: ["tests"])
+    given: dict[str, Any] = {
+        "catalog": builds.installed(reading),
+        "judge": "reading",
+        "generator": {"use": "script", "log": str(log)},
+    }
+    with pytest.raises(ValueError, match="the judge reads the column 'tests', which no row has"):
+        builds.build(tmp_path / "out", **given)
+    assert not log.exists()
+    builds.build(tmp_path / "out", [{**row, "tests": "1"} for row in builds.rows()], **given)
+
+
 def test_an_engine_that_is_down_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the engine is down; start it"):
         builds.build(tmp_path, generator={"use": "script", "address": "x", "down": True})
