@@ -78,12 +78,16 @@ def show_recipes(entries: Entries) -> None:
 
 def _setting(name: str, about: Mapping[str, Any]) -> str:
     return (
-        f"{name} = {json.dumps(about['default'])}" if "default" in about else f"{name} (required)"
+        f"{name} = {json.dumps(about['default'], ensure_ascii=False)}"
+        if "default" in about
+        else f"{name} (required)"
     )
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, fallback=str)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
