@@ -130,6 +130,45 @@ def build(
     click.echo(f"Train on it: ppx train {recipe}{elsewhere}")
 
 
+@main.command(
+    epilog=_example(
+        "ppx judge --judge math answers.jsonl judged.jsonl",
+        "ppx judge --judge math --judge llm --generator openai \\",
+        "    --set generator.base_url=http://localhost:8000/v1 --model my-model \\",
+        "    answers.jsonl judged.jsonl",
+    )
+)
+@click.argument("source", metavar="IN")
+@click.argument("out", metavar="OUT", type=_NEW)
+@click.option("--judge", "judges", multiple=True, required=True, help="Again: first that can tell.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="[JUDGE.]KEY=VALUE.")
+@click.option("--response", default="response", show_default=True, help="Column that is judged.")
+@click.option("--gold", help="Column with the gold; else gold or answer.")
+@click.option("--prompt", help="Column with the question, for judges that read it.")
+@click.option("--generator", help="Engine that a judge asks; --set generator.KEY=VALUE sets it.")
+@click.option("--model", metavar="PATH_OR_ID", help="That the engine runs, or its server knows.")
+def judge(
+    source: str,
+    out: Path,
+    response: str,
+    gold: str | None,
+    prompt: str | None,
+    **wanted: Any,
+) -> None:
+    """Judge the responses in a file: correct, wrong or unknown, and why.
+
+    Reads response, gold and tests; keeps every column; adds verdict, reason and judge. OUT ends in
+    .jsonl or .parquet. Killed at any moment, the next run goes on where the last one was.
+    """
+    from ppx_ext import catalog, judge_run
+    from ppx_ext.judging import Columns
+
+    columns = Columns(response=response, gold=gold, prompt=prompt)
+    given = judge_run.Wanted(**wanted)
+    judge_run.show(judge_run.run(source, out, given, columns=columns, catalog=catalog.load()))
+    click.echo(f"Wrote {out}.")
+
+
 @main.command(epilog=_example("ppx train my.trl.yaml --data train.jsonl --out checkpoint"))
 @_RECIPE
 @_DATA

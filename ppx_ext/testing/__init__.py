@@ -8,11 +8,13 @@ def test_my_mask():
 
 from ppx_ext.testing.builders import check_builder
 from ppx_ext.testing.generators import check_generator
+from ppx_ext.testing.judges import check_judge
 from ppx_ext.testing.masks import check_mask, check_token_scorer, fake_examples, fake_tools
 
 __all__ = [
     "check_builder",
     "check_generator",
+    "check_judge",
     "check_mask",
     "check_token_scorer",
     "fake_examples",
