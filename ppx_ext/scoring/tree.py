@@ -8,7 +8,7 @@ common are all the same case; without anything shared this is plain packing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -49,8 +49,8 @@ def plan(documents: Sequence[Array], *, budget: int) -> list[list[int]]:
     """Cut int (T,) documents into groups of at most ``budget`` tokens, shared ones counted once.
 
     A document longer than the budget gets a group of its own. Each group is a walk through its tree
-    that starts with its longest document (`varlen` takes the mask from that one) and ends where
-    little is shared. A function of the documents alone, ties by index.
+    that starts with its longest document (`varlen` takes the mask from that one). A function of the
+    documents alone, ties by index.
     """
     keys = [np.ascontiguousarray(document, dtype=">u4").tobytes() for document in documents]
     order = sorted(range(len(documents)), key=lambda i: (keys[i], i))
@@ -59,19 +59,32 @@ def plan(documents: Sequence[Array], *, budget: int) -> list[list[int]]:
     return [[order[i] for i in _longest_first(sorted_documents, group)] for group in groups]
 
 
-def _cut(documents: Sequence[Array], budget: int) -> Iterator[range]:
+def _cut(documents: Sequence[Array], budget: int) -> list[range]:
+    """The cuts of sorted documents with the fewest tokens: what lies across one is computed twice.
+
+    Dynamic programming over the ends of groups. A forward pass costs about as much as a sixteenth
+    of its tokens, so groups are full where nothing speaks against it.
+    """
     shared = [0, *(shared_by(*pair) for pair in pairwise(documents))]
-    start = 0
-    while start < len(documents):
-        used, stop = len(documents[start]), start + 1
-        while stop < len(documents) and used + len(documents[stop]) - shared[stop] <= budget:
-            used += len(documents[stop]) - shared[stop]
-            stop += 1
-        if stop < len(documents):  # what is shared across the cut is computed twice
-            later_half = range((start + stop) // 2 + 1, stop + 1)
-            stop = min(later_half, key=lambda i: (shared[i], -i))
-        yield range(start, stop)
-        start = stop
+    cost, start_of = [0], [0]
+    for stop in range(1, len(documents) + 1):
+        added = 0
+        options: list[tuple[int, int]] = []
+        for start in range(stop - 1, -1, -1):
+            used = len(documents[start]) + added
+            if used > budget and options:
+                break
+            options.append((cost[start] + used + budget // 16, start))
+            added = used - shared[start]
+        best, start = min(options)
+        cost.append(best)
+        start_of.append(start)
+    groups = []
+    stop = len(documents)
+    while stop:
+        groups.append(range(start_of[stop], stop))
+        stop = start_of[stop]
+    return groups[::-1]
 
 
 def _longest_first(documents: Sequence[Array], group: range) -> list[int]:

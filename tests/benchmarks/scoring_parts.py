@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ppx_ext.scoring import packing, tree, varlen
+from tests.benchmarks.result import Result
 from tests.models import tiny_tokenizer
 
 Rows = tuple[list[Any], list[Any]]
@@ -149,14 +154,36 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
 
 
 def useful_flops(model: Any, ids: Sequence[Any], targets: Sequence[Any]) -> float:
-    """2 x weights of the body for each token, and of the head for each target."""
+    """2 x weights of the body for each token, and of the head for each target.
+
+    Where the scorer shares what rows begin with, these tokens count once.
+    """
     head, table = (
         part.weight for part in (model.get_output_embeddings(), model.get_input_embeddings())
     )
     looked_up = 0 if table is head else table.numel()  # reading a row of it is no FLOP
     body = sum(p.numel() for p in model.parameters()) - head.numel() - looked_up
-    tokens = sum(len(ids_T) for ids_T in ids)
+    tokens = tokens_of(ids, shared=packing.route_of(model).shared)
     return 2.0 * (body * tokens + head.numel() * sum(int(t.sum()) for t in targets))
+
+
+def tokens_of(ids: Sequence[Any], *, shared: bool) -> int:
+    """Tokens of all rows; with ``shared`` those that rows begin with together count once."""
+    order = sorted(ids, key=lambda ids_T: np.asarray(ids_T).astype(">u4").tobytes())
+    return tree.lay(order, shared=shared)[-1].own[1]
+
+
+@contextlib.contextmanager
+def unshared(model: Any) -> Iterator[None]:
+    """Let our scorer pack rows, but share nothing between them."""
+    route = packing.route_of(model)
+    routes = packing._ROUTES[model]
+    name = varlen.implementation_of(model)
+    routes[name] = packing.Route(packed=route.packed, held=route.held)
+    try:
+        yield
+    finally:
+        routes[name] = route
 
 
 def best_matmul(model: Any, rounds: int = 3) -> float:
@@ -174,3 +201,23 @@ def _matmul_rate(
     x, w = (torch.randn(s, device=device).to(dtype) for s in ((m, k), (n, k)))
     seconds = interleaved({"": lambda: F.linear(x, w)}, rounds)[""]
     return 2.0 * m * k * n / min(seconds)
+
+
+def write(found: Sequence[Result], name: str) -> None:
+    """Keep results with the machine they are of, in a file for each stack."""
+    stack = f"trl-{version('trl')}"
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    machine = {"cpu": _cpu(), "torch": torch.__version__, "stack": stack, "threads": 1}
+    machine |= {module: version(module) for module in ("transformers", "numpy")}
+    machine["load_average"] = f"{os.getloadavg()[2]:.1f} on {os.cpu_count()} cores (15 minutes)"
+    results = [{**asdict(each), "mark": each.mark} for each in found]
+    text = json.dumps({"machine": machine, "results": results}, indent=2) + "\n"
+    (folder / f"{name}-{stack}.json").write_text(text, encoding="utf-8")
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())

