@@ -1,6 +1,8 @@
-"""vLLM in this process. WRITTEN AGAINST ITS DOCUMENTED INTERFACE, AND NEVER RUN BY OUR TESTS:
-vLLM needs an accelerator and gigabytes of its libraries. Where it can be had as a server, `openai`
-is the engine that is tested; and a server keeps vLLM's own torch out of the training environment.
+"""vLLM in this process. WRITTEN AGAINST ITS DOCUMENTED INTERFACE, AND NEVER RUN BY OUR TESTS.
+
+vLLM needs an accelerator and gigabytes of libraries; the names of all arguments below were compared
+with the source of its release 0.33. A server, asked by `openai`, is tested for real, and keeps
+vLLM's own torch out of the training environment.
 """
 
 from __future__ import annotations
@@ -83,25 +85,33 @@ def sampling_arguments(decoding: Decoding, seed: int, ends: Sequence[int]) -> di
 def _answers(
     vllm: Any, engine: Any, tokenizer: Any, requests: Sequence[Request]
 ) -> Iterator[tuple[int, Response | Failure]]:
-    ends = end_ids(tokenizer)
+    ends, room = end_ids(tokenizer), engine.model_config.max_model_len
     for start in range(0, len(requests), CHUNK):
-        chunk = requests[start : start + CHUNK]
-        prompts = [{"prompt_token_ids": _ids(tokenizer, request)} for request in chunk]
-        params = [
-            vllm.SamplingParams(**sampling_arguments(request.decoding, request.seed, ends))
-            for request in chunk
-        ]
-        outputs = engine.generate(prompts, params, use_tqdm=False)
-        for place, (request, output) in enumerate(zip(chunk, outputs, strict=True), start=start):
-            (found,) = output.outputs
-            yield (
-                place,
-                Response(
-                    text=request.prefix + found.text,
-                    finished=found.finish_reason == "stop",
-                    tokens=len(found.token_ids),
-                ),
-            )
+        fitting = []
+        for place, request in enumerate(requests[start : start + CHUNK], start=start):
+            ids = _ids(tokenizer, request)
+            if 0 < len(ids) < room:
+                fitting.append((place, request, ids))
+            else:  # one such prompt makes vLLM refuse the whole call
+                yield place, Failure(reason=f"the prompt has {len(ids)} tokens, room is for {room}")
+        outputs = engine.generate(
+            [{"prompt_token_ids": ids} for _, _, ids in fitting],
+            [
+                vllm.SamplingParams(**sampling_arguments(request.decoding, request.seed, ends))
+                for _, request, _ in fitting
+            ],
+            use_tqdm=False,
+        )
+        for (place, request, _), output in zip(fitting, outputs, strict=True):
+            yield place, _response(request, output.outputs[0])
+
+
+def _response(request: Request, found: Any) -> Response:
+    return Response(
+        text=request.prefix + found.text,
+        finished=found.finish_reason == "stop",
+        tokens=len(found.token_ids),
+    )
 
 
 def _ids(tokenizer: Any, request: Request) -> list[int]:
