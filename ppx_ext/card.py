@@ -126,9 +126,7 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
     Raises:
         ValueError: the hub refuses, or cannot be reached; what is built stays.
     """
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     hub = HfApi()
     try:
@@ -140,10 +138,10 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
             allow_patterns=[DATA, CARD, RECORD],
             commit_message="Data set built by ppx-ext",
         )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except Exception as error:  # the hub's client changes its HTTP library, and with it its errors
         raise ValueError(
-            f"{repository!r} cannot be written on the hub: {error}. The data set is whole in "
-            f"{folder}; log in (`hf auth login`) and run the same command again: nothing is built "
-            "twice"
+            f"{repository!r} cannot be written on the hub: {type(error).__name__}: {error}. The "
+            f"data set is whole in {folder}; log in (`hf auth login`) and run the same command "
+            "again: nothing is built twice"
         ) from error
     return str(commit.commit_url)

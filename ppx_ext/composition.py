@@ -92,9 +92,9 @@ def _lengths(pairs: Sequence[tuple[Gold, Mapping[str, Any]]]) -> dict[str, dict[
 
 
 WORDS = {
-    "own": "the model's own answer",
-    "paraphrase": "its paraphrase of the gold",
-    GOLD: "the gold",
+    "own": "own answer",
+    "paraphrase": "paraphrase",
+    GOLD: "gold",
 }
 
 

@@ -490,8 +490,8 @@ def test_the_card_tells_what_a_reader_needs(tmp_path: Path) -> None:
     }
     for line in (
         "| model | `someone/model-7b` @ `abc` |",
-        "| the model's own answer | 4 | 33.3% | 49.5% | 30.2% | 66.0% |",
-        "| the gold | 4 | 33.3% | 8.4% | 37.4% | 8.1% |",
+        "| own answer | 4 | 33.3% | 49.5% | 30.2% | 66.0% |",
+        "| gold | 4 | 33.3% | 8.4% | 37.4% | 8.1% |",
         "| judges | words (1) |",
         "ppx build my.trl.yaml --rows 12",
         "words 1 said: correct 8, wrong 8.",

@@ -47,7 +47,8 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_it_has_the_commands_that_the_readme_names() -> None:
-    names = {"methods", "prepare", "train", "report", "view", "recipes", "doctor", "demo"}
+    names = {"methods", "judge", "build", "prepare", "train", "report", "view", "recipes"}
+    names |= {"doctor", "demo"}
     assert set(main.commands) == names
 
 
