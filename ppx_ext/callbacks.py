@@ -19,7 +19,7 @@ from ppx_ext.scoring.models import unpacked
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import EvalSuite
-    from ppx_ext.plan import Stage
+    from ppx_ext.stages import Stage
 
 _TOKENIZER_STATE = ("padding_side", "truncation_side", "pad_token")
 

@@ -19,7 +19,7 @@ from ppx_ext.examples import ROW
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import Floats
-    from ppx_ext.plan import Stage
+    from ppx_ext.stages import Stage
 
 COLUMN = "ppx_"
 """Prefix of the ``binary`` columns with the stored bytes of each score, one entry a target."""

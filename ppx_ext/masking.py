@@ -13,7 +13,7 @@ from ppx_ext.contracts import IGNORE, Example, Mask, Numbers, Scored
 
 if TYPE_CHECKING:
     from ppx_ext.contracts import Bools, Ints
-    from ppx_ext.plan import Stage
+    from ppx_ext.stages import Stage
 
 
 _OWN = threading.local()

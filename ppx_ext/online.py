@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppx_ext.contracts import Floats, Ints
-    from ppx_ext.plan import Stage
+    from ppx_ext.stages import Stage
 
 MAX_CACHE_BYTES = 1 << 30
 _ENTRY_BYTES = 200

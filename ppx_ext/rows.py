@@ -158,15 +158,13 @@ _ASK = (
 
 def _built(columns: Sequence[str], named: Sequence[str]) -> Shape:
     """What a builder wrote, whatever stands beside it: the user's own columns with the golds."""
-    chat = "messages" in columns
-    target = ("messages",) if chat else ("prompt", "completion")
+    target = ("messages",) if "messages" in columns else ("prompt", "completion")
     if set(named) - set(target):
         raise ValueError(
             f"these rows were built (column {SOURCE!r}): {' and '.join(target)} hold what is "
-            f"trained on, but {', '.join(named)} are named. Take these names out, or give the rows "
-            "that were built from, to train on the golds."
+            f"trained on, but {', '.join(named)} are named. Take these names out."
         )
-    return Shape(kind="chat" if chat else "pair", columns=target)
+    return Shape(kind="chat" if "messages" in target else "pair", columns=target)
 
 
 def _listed(columns: Sequence[str]) -> str:
