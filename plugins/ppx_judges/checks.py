@@ -27,7 +27,7 @@ class Checks:
 
     Attributes:
         what: all of them, in words.
-        steps: sources that are run one after the other, setup first.
+        steps: statements that are run one after the other, setup first.
         asserts: source of each assertion.
         names: what they may take from the program; ``modules`` of these are used as modules.
         imports: their own imports, which a program may rely on.
@@ -123,7 +123,8 @@ def _assertions(tests: tuple[str, ...], before: tuple[str, ...], entry: str) -> 
     if entry.isidentifier() and "check" in {each.name for each in functions} - _called(body):
         trees.append(ast.parse(f"check({entry})"))
     reader = _Reader()
-    steps = [ast.unparse(reader.visit(tree)) for tree in (*setup, *trees)]
+    # One statement at a time: between two of them the program's variables are looked up anew.
+    steps = [ast.unparse(node) for tree in (*setup, *trees) for node in reader.visit(tree).body]
     cases = any(isinstance(node, ast.ClassDef) for node in body)
     if not reader.asserts and not cases:
         raise UnreadableTestsError("there is no assertion in the tests")

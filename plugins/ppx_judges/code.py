@@ -20,7 +20,7 @@ from ppx_ext import Answer, Judge, JudgeAll, Judgement, Tools, Verdict
 from ppx_judges.checks import Checks, UnreadableTestsError, checks_of
 from ppx_judges.extract import NoProgramError, program_of
 from ppx_judges.job import Job, SandboxLostError
-from ppx_judges.preflight import prove
+from ppx_judges.preflight import LOCAL, prove
 from ppx_judges.settings import CodeSettings
 
 HARNESS = "1"
@@ -58,7 +58,7 @@ def _runners(settings: CodeSettings) -> Iterator[Callable[[tuple[str, ...]], Run
         yield lambda packages: fusion.Server(settings)
         return
     with sandbox.harness() as folder:
-        if settings.sandbox in ("bubblewrap", "nsjail"):
+        if settings.sandbox in LOCAL:
             yield lambda packages: sandbox.local(settings, folder, packages)
         else:
             yield lambda packages: sandbox.container(settings, folder)

@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,7 @@ from llm_sandbox.bubblewrap import BubblewrapSession
 from llm_sandbox.nsjail import NsjailSession
 
 from ppx_judges.job import FOLDER, NOBODY, start
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """What a session shows of this machine, read-only: pairs of a path here and a path inside."""
-
-    python: str
-    folders: tuple[tuple[str, str], ...] = ()
-    size: int = 0
+from ppx_judges.sandbox import Shown
 
 
 class _Tight:

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -17,13 +18,27 @@ from typing import TYPE_CHECKING, Any
 from ppx_judges.job import FOLDER, PACKAGES, Job, report_of, seconds_of, start
 
 if TYPE_CHECKING:
-    from ppx_judges.local import Shown
     from ppx_judges.settings import CodeSettings
 
 _MB = 2**20
 # Calls by which memory outlives the process that took it, and is in nobody's account.
 _LASTING = ("shmget", "msgget", "semget", "memfd_create")
 _SYSTEM = ("/usr/", "/bin/", "/lib")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What a session shows of this machine, read-only.
+
+    Attributes:
+        python: that runs programs, as a path inside.
+        folders: pairs of a path here and a path inside.
+        size: bytes of the file systems in memory, which alone can be written.
+    """
+
+    python: str
+    folders: tuple[tuple[str, str], ...]
+    size: int
 
 
 class Session:
@@ -76,9 +91,7 @@ class Session:
 
 
 def _reason(error: Exception, job: Job) -> str:
-    from llm_sandbox.exceptions import SandboxTimeoutError
-
-    if isinstance(error, SandboxTimeoutError):
+    if type(error).__name__ == "SandboxTimeoutError":
         return f"timed out after {job.settings.timeout:g} s"
     if "output exceeded" in str(error):
         return f"wrote more than {job.settings.output_mb} MB"
@@ -107,7 +120,12 @@ def harness() -> Iterator[Path]:
 
 
 def local(settings: CodeSettings, folder: Path, packages: tuple[str, ...]) -> Session:
-    """A session of bubblewrap or nsjail."""
+    """A session of bubblewrap or nsjail.
+
+    Raises:
+        ValueError: a package is not in this environment.
+    """
+    shown = _shown(settings, packages)
 
     def make() -> Any:
         from llm_sandbox.local.config import LocalSandboxConfig
@@ -117,7 +135,7 @@ def local(settings: CodeSettings, folder: Path, packages: tuple[str, ...]) -> Se
 
         kind = Bubble if settings.sandbox == "bubblewrap" else Jail
         return kind(
-            shown=_shown(settings, packages),
+            shown=shown,
             harness=folder,
             sandbox_config=LocalSandboxConfig(
                 seccomp=SeccompPolicy(blocked_syscalls=(*DEFAULT_BLOCKED_SYSCALLS, *_LASTING)),
@@ -137,8 +155,6 @@ def local(settings: CodeSettings, folder: Path, packages: tuple[str, ...]) -> Se
 
 
 def _shown(settings: CodeSettings, packages: tuple[str, ...]) -> Shown:
-    from ppx_judges.local import Shown
-
     python = settings.python or _own_python()
     folders = [pair for name in packages for pair in _package(name)]
     if not python.startswith(_SYSTEM):

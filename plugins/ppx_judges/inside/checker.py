@@ -186,6 +186,8 @@ def _explained(job: dict[str, Any], tests: scope.Tests, error: BaseException) ->
     told = getattr(error, "told", None)
     place, source = tests.place, tests.source
     if told is not None:
+        if scope.REFUSED and scope.OURS in told.message:
+            return UNKNOWN, f"the program does what cannot be carried over here ({told.message})"
         what = _raised(job, told.name, told.message, str(told.line))
         if not place or not what.startswith(told.name):
             return WRONG, what
@@ -193,7 +195,7 @@ def _explained(job: dict[str, Any], tests: scope.Tests, error: BaseException) ->
     if isinstance(error, AssertionError) and place:
         return WRONG, f"{place} failed: {source}"
     text = f"{type(error).__name__}: {error}"
-    if scope.ProgramObject.__name__ in text or scope.REFUSED:
+    if scope.is_limit(text):
         return UNKNOWN, f"the tests do what cannot be carried over to the program ({text})"
     if isinstance(error, ImportError):
         return UNKNOWN, f"the tests need what the sandbox does not have ({text})"
@@ -217,6 +219,8 @@ def _whole(job: dict[str, Any], child: Child, number: int, case: dict[str, str])
     place = f"input {number} of {len(job['cases'])}"
     if child.elapsed() > job["timeout"] or code == -signal.SIGXCPU:
         raise OutOfTime
+    if child.printed(job["limits"]["output"])[1]:
+        return  # as is said of any program
     if code != 0:
         why = child.complaint() or f"ended with {code}"
         raise Over(WRONG, _memory(job) if "MemoryError" in why else f"{place}: {why}")

@@ -13,6 +13,7 @@ from ppx_judges.inside.talk import ARITHMETIC, COMPARISONS, OPERATIONS, Distant,
 from ppx_judges.inside.wire import STDLIB
 
 TESTS = "<tests>"
+OURS = "an object of the tests"
 REFUSED: list[str] = []
 _MODULE = 0  # the program's module is the first thing that it lends
 
@@ -106,7 +107,12 @@ def serve(what: str, one: Any, args: tuple[Any, ...], named: dict[str, Any]) -> 
     if ours and what in ("str", "repr", "len", "bool", "getitem", *COMPARISONS):
         return OPERATIONS[what](one, *args)
     REFUSED.append(what)
-    raise TypeError(f"{what} of {type(one).__name__}: an object of the tests")
+    raise TypeError(f"{what} of {type(one).__name__}, {OURS}")
+
+
+def is_limit(text: str) -> bool:
+    """Whether an error of the tests comes from what a `ProgramObject` is not."""
+    return ProgramObject.__name__ in text or "<coroutine object" in text or bool(REFUSED)
 
 
 class Tests:
@@ -170,7 +176,9 @@ class Tests:
                 self._live += [name] if kind == "data" else []
 
     def _ask_names(self, names: list[str]) -> dict[str, Any]:
-        return dict(self._peer.ask("names", _MODULE, names)) if names else {}
+        # Only what was asked for: a name more could stand in for one of the tests' own.
+        told = self._peer.ask("names", _MODULE, names) if names else {}
+        return {name: told[name] for name in names if name in told}
 
     def _module(self, said: Any, name: str) -> Any:
         # A name of the standard library is that library, whatever the program made of it.
@@ -200,7 +208,7 @@ class Tests:
         unittest.defaultTestLoader.loadTestsFromTestCase(case).run(found)
         for test, trace in (*found.errors, *found.failures):
             why = trace.strip().splitlines()[-1]
-            verdict = "unknown" if ProgramObject.__name__ in why or REFUSED else "wrong"
+            verdict = "unknown" if is_limit(why) else "wrong"
             raise Failed(verdict, f"{test.id().removeprefix(TESTS + '.')}: {why}")
         if found.unexpectedSuccesses:
             raise Failed("wrong", "a test that is to fail passed")

@@ -181,8 +181,7 @@ class Peer:
             self.answer(frame)
         if frame[0] == "value":
             value = self.codec.decode(frame[1], seen)
-            for at, content in frame[2]:
-                fill(seen[at], [self.codec.decode(each, seen) for each in content])
+            self._take_changes(frame[2], seen)
             return value
         raise self._raising(Raised(*frame[1:]))
 
@@ -206,16 +205,23 @@ class Peer:
         """Do what the other end asked for, and tell it what came of it."""
         _, what, handle, data = frame
         seen: list[Any] = []
-        args, named = self.codec.decode(data, seen)
+        args, named = _arguments(self.codec.decode(data, seen))
         before = [flat(each) for each in seen]
         try:
-            value = self._serve(what, self.codec.lent[handle], args, dict(named))
+            value = self._serve(what, self.codec.lent[handle], args, named)
             reply = ["value", self.codec.encode(value, seen), self._changes(before, seen)]
             self.pipe.send(reply)
         except (Ended, Broken):
             raise
         except BaseException as error:
             self.pipe.send(described(error))
+
+    def _take_changes(self, changes: list[Any], seen: list[Any]) -> None:
+        try:
+            for at, content in changes:
+                fill(seen[at], [self.codec.decode(each, seen) for each in content])
+        except (ValueError, TypeError, LookupError) as error:
+            raise Broken(f"changes: {error}") from None
 
     def _changes(self, before: list[list[Any]], seen: list[Any]) -> list[Any]:
         changes = []
@@ -224,6 +230,14 @@ class Peer:
             if len(now) != len(was) or any(a is not b for a, b in zip(now, was, strict=True)):
                 changes.append([at, [self.codec.encode(each, seen) for each in now]])
         return changes
+
+
+def _arguments(data: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    try:
+        args, named = data
+        return tuple(args), {str(name): value for name, value in named}
+    except (ValueError, TypeError):
+        raise Broken("arguments of the wrong types") from None
 
 
 def _check_changes(changes: Any) -> None:

@@ -60,7 +60,8 @@ def fill(container: Any, content: list[Any]) -> None:
     """The reverse of `flat`, in place."""
     if isinstance(container, dict):
         container.clear()
-        dict.update(container, zip(content[::2], content[1::2], strict=True))
+        for key, value in zip(content[::2], content[1::2], strict=True):
+            container[key] = value  # `update` of a Counter adds
     elif isinstance(container, (list, bytearray)):
         container[:] = content
     else:
@@ -161,7 +162,8 @@ class Codec:
         full = f"{module}.{kind.__qualname__}"
         if kind is bytes:
             return ["bytes", value.hex()]
-        if full in _VALUES and getattr(value, "tzinfo", None) is None:
+        zoned = getattr(value, "tzinfo", None) is not None or getattr(value, "fold", False)
+        if full in _VALUES and not zoned:
             return ["value", full, *_VALUES[full](value)]
         if kind is type and vars(builtins).get(name := str(value.__name__)) is value:
             return ["type", name]
