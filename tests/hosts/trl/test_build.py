@@ -269,7 +269,7 @@ def test_streams_formatters_and_adapters_are_refused(world: World, tmp_path: Pat
 
 @pytest.mark.slow
 def test_one_of_two_processes_builds(world: World, model: Path, tmp_path: Path) -> None:
-    path = write(tmp_path, world.lab, model, ppx=world.block(), per_device_train_batch_size=2)
+    path = write(tmp_path, world.lab, model, ppx=world.block(), per_device_train_batch_size=3)
     command = [sys.executable, *LAUNCH, "-m", "tests.hosts.trl.build_worker", str(path)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
