@@ -42,7 +42,7 @@ from ppx_ext.contracts import (
     Tools,
 )
 from ppx_ext.evaluation import Item, score_items
-from ppx_ext.generation import Rendered, answer_in_process, end_ids, render
+from ppx_ext.generation import Rendered, answer_in_process, end_ids, named_model, render
 
 try:
     from ppx_ext.hookspecs import hookimpl
@@ -93,6 +93,7 @@ __all__ = [
     "answer_in_process",
     "end_ids",
     "hookimpl",
+    "named_model",
     "one_by_one",
     "render",
     "score_items",

@@ -18,7 +18,7 @@ from ppx_ext.generation.asking import (
     GenerationStoppedError,
     open_generator,
 )
-from ppx_ext.generation.local import answer_in_process
+from ppx_ext.generation.local import answer_in_process, named_model
 from ppx_ext.generation.rendering import Rendered, end_ids, render
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Rendered",
     "answer_in_process",
     "end_ids",
+    "named_model",
     "open_generator",
     "render",
 ]

@@ -78,6 +78,32 @@ def answer_in_process(
     yield engine.answer
 
 
+def named_model(
+    name: str,
+    *,
+    tokenizer: Tokenizer | None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    dtype: str = "auto",
+) -> LentModel:
+    """A model that is loaded by its name, for an engine that makes copies of its own."""
+
+    def load() -> Any:
+        from ppx_ext.scoring import load_causal_lm
+
+        return load_causal_lm(
+            name, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+
+    return LentModel(
+        name=name,
+        load=load,
+        tokenizer=tokenizer,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
+
+
 @dataclass(kw_only=True)
 class Local:
     """A causal LM that answers in batches. It is left as it was found after each of them.

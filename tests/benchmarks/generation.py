@@ -1,8 +1,8 @@
 """Generation through our layer against the bare engine, and what batches and sharing gain.
 
-A random model of real proportions (`scoring_parts.random_llama`), short made-up prompts. Ways take
-turns, one thread, processor seconds; medians over rounds. Random models of 32,000 tokens hardly ever
-end a response, so that all ways generate the same number of tokens.
+A random model of real proportions (`scoring_parts.random_llama`) and short made-up prompts. Ways
+take turns, one thread, processor seconds; medians over rounds. A random model of 32,000 tokens
+hardly ever ends a response, so that all ways generate the same number of tokens.
 """
 
 from __future__ import annotations
