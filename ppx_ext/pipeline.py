@@ -97,7 +97,7 @@ def _check_offered(plan: Plan) -> None:
 
 
 def _inputs(found: Tokenized, examples: Examples) -> dict[str, Any]:
-    """All that the rows and their scores hang on. A change of the mask's settings is none: it reuses them."""
+    """All that rows and scores hang on. A change of the mask's settings is none: it reuses them."""
     return {
         "schema": manifest.SCHEMA,
         "base": {
