@@ -45,7 +45,7 @@ def _open(settings: CodeSettings, tools: Tools) -> Iterator[JudgeAll]:
     """
     with _runners(settings) as make:
         packages = prove(settings, make)
-        with _pool(settings, lambda: make(packages)) as run:
+        with pooled(settings, lambda: make(packages)) as run:
             yield lambda answers: _judge(settings, packages, run, answers)
 
 
@@ -65,9 +65,10 @@ def _runners(settings: CodeSettings) -> Iterator[Callable[[tuple[str, ...]], Run
 
 
 @contextlib.contextmanager
-def _pool(
+def pooled(
     settings: CodeSettings, make: Callable[[], Runner]
 ) -> Iterator[Callable[[Sequence[Job]], list[Verdict]]]:
+    """Lend what judges jobs, as many at a time as there are sessions, and keeps their order."""
     size = settings.sessions or len(os.sched_getaffinity(0))
     runners = [make() for _ in range(size)]
     free: queue.SimpleQueue[Runner] = queue.SimpleQueue()

@@ -119,8 +119,16 @@ def harness() -> Iterator[Path]:
         yield Path(folder)
 
 
-def local(settings: CodeSettings, folder: Path, packages: tuple[str, ...]) -> Session:
+def local(
+    settings: CodeSettings, folder: Path, packages: tuple[str, ...], *, once: bool = False
+) -> Session:
     """A session of bubblewrap or nsjail.
+
+    Args:
+        settings: of the judge.
+        folder: as `harness` makes it.
+        packages: of this environment, that programs may import.
+        once: as in `Session`.
 
     Raises:
         ValueError: a package is not in this environment.
@@ -151,7 +159,7 @@ def local(settings: CodeSettings, folder: Path, packages: tuple[str, ...]) -> Se
             execution_timeout=seconds_of(settings.timeout, 1),
         )
 
-    return Session(make)
+    return Session(make, once=once)
 
 
 def _shown(settings: CodeSettings, packages: tuple[str, ...]) -> Shown:
