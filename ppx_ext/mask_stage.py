@@ -103,22 +103,25 @@ def mask_dataset(
     decided, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
     keep = decided if chosen is None else _spread(decided, chosen, len(dataset))
     left = _rows_with_targets(keep, stage)
-    counts = {
-        "rows": len(decided),
-        "rows_left_alone": len(keep) - len(decided),
-        "rows_without_targets": len(keep) - len(left),
-    }
     record = StageRecord(
         stage="mask",
         component=stage.component.name,
         fingerprint=_fingerprint(stage, fitted, scored, examples, plan=plan, catalog=catalog),
         settings={**stage.dump(), "apply": plan.apply, "rows": plan.masked_rows},
-        numbers={**numbers, **counts},
+        numbers={**numbers, **_counts(decided, keep, left)},
     )
     masked = _applied(examples, scored, keep, apply=plan.apply, fingerprint=record.fingerprint)
     catalog.stage_finished(record)
     whole = Masked(dataset=masked, records=(record,), state=fitted, scores=scored, scored=chosen)
     return _less(whole, left) if drop_rows and len(left) < len(keep) else whole
+
+
+def _counts(decided: Sequence[Any], keep: Sequence[Any], left: Sequence[int]) -> dict[str, int]:
+    return {
+        "rows": len(decided),
+        "rows_left_alone": len(keep) - len(decided),
+        "rows_without_targets": len(keep) - len(left),
+    }
 
 
 def _golds(dataset: Dataset) -> list[int]:

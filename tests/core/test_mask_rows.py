@@ -167,7 +167,7 @@ def test_a_prepared_folder_aligns_scores_with_golds(tmp_path: Path) -> None:
 
 
 def test_edits_are_of_golds_only() -> None:
-    words = {"prompt": "q", "response": "A\r\nB"}
+    words = {"prompt": "q", "completion": "A\r\nB"}
     rows = [words, {**words, "ppx_source": "gold"}, {**words, "ppx_source": "own"}]
     found = canonical_rows(rows, chat=False, edit=lambda text: text.replace("\r", ""))
     assert [row["completion"] for _, row in found] == ["A\nB", "A\nB", "A\r\nB"]
