@@ -134,7 +134,7 @@ def _lent(engine: Stage[Generator] | None, model: str | None, folder: Path) -> I
 def _model(engine: Stage[Generator], name: str | None) -> tuple[LentModel, str]:
     """The model behind an engine, with the hash of all that is known of it."""
     from ppx_ext import effects
-    from ppx_ext.lending import model_known
+    from ppx_ext.building.lending import model_known
     from ppx_ext.plan import Scoring
 
     used = engine.component.name

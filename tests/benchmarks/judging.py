@@ -1,104 +1,86 @@
-"""J-1 and J-2: verdicts of the `code` judge on real answers; sessions kept, or opened anew."""
+"""M-1, M-2: verdicts of `math` a second, on real answers and on expressions that need a process."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import statistics
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppx_ext import Answer, Tools
-from ppx_judges import sandbox
-from ppx_judges.checks import checks_of
-from ppx_judges.code import CODE, pooled
-from ppx_judges.extract import program_of
-from ppx_judges.job import Job
-from ppx_judges.settings import CodeSettings
 from tests.benchmarks.result import Result, as_json
 
-CORES, ROUNDS, PROGRAMS = 2, 3, 96
-SETTINGS = CodeSettings(sessions=CORES)
+ROUNDS = 3
+EXPRESSIONS = 1000
 
 
-def run() -> Iterable[Result]:
-    """Both goals; where there is no data or no sandbox it says so, and measures nothing."""
-    named = os.environ.get("PPX_DATA")
-    folder = Path(named) if named else Path(__file__).parents[2].parent / "shared" / "data"
-    data = folder / "mbpp_llama3_samples_first8.jsonl"
-    if not data.exists() or shutil.which("bwrap") is None:
-        print("SKIPPED judging: no mbpp_llama3_samples_first8.jsonl, or no bwrap", file=sys.stderr)
-        return []
-    cores = sorted(os.sched_getaffinity(0))[:CORES]
-    os.sched_setaffinity(0, cores)
-    text = data.read_text(encoding="utf-8")
-    answers = _distinct([json.loads(line) for line in text.splitlines()])[:PROGRAMS]
-    rates, ratios = [], []
-    with (
-        CODE.open(SETTINGS, Tools(token_scores=_none)) as judge,
-        sandbox.harness() as harness,
-        pooled(
-            SETTINGS, lambda: sandbox.local(SETTINGS, harness, SETTINGS.packages, once=True)
-        ) as fresh,
-    ):
-        jobs = [
-            Job(
-                program=program_of(each.response),
-                checks=checks_of(each.row, None, None),
-                settings=SETTINGS,
-                packages=SETTINGS.packages,
-            )
-            for each in answers
-        ]
-        judge(answers[:8])
-        for _ in range(ROUNDS):
-            ours = _seconds(lambda: judge(answers))
-            theirs = _seconds(lambda: fresh(jobs))
-            rates.append(len(answers) / ours)
-            ratios.append(theirs / ours)
-    note = f"{len(answers)} programs on {len(cores)} cores, load {os.getloadavg()[0]:.1f}"
+def answers_of(path: Path) -> list[Any]:
+    """Four models' answers to each question, with its gold."""
+    from ppx_ext import Answer
+
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        Result(
-            id="J-1",
-            what="code judge: verdicts a second, all programs distinct",
-            value=statistics.median(rates),
-            goal=15,
-            unit="/s",
-            note=f"{note}; rounds {min(rates):.1f}-{max(rates):.1f}",
-        ),
-        Result(
-            id="J-2",
-            what="code judge: sessions that stay / a fresh session for each program",
-            value=statistics.median(ratios),
-            goal=1.5,
-            note=f"{note}; rounds {min(ratios):.2f}-{max(ratios):.2f}",
-        ),
+        Answer(row={"gold": row["gold"]}, response=one["text"])
+        for row in rows
+        for one in row["solutions"]
     ]
 
 
-def _none(*asked: Any) -> Any:
-    raise AssertionError("the code judge asks for no scores")
+def expressions() -> list[Any]:
+    """Pairs of equal expressions that no arithmetic on numbers decides, each another."""
+    from ppx_ext import Answer
+
+    return [
+        Answer(
+            row={"gold": rf"\frac{{{n}\sqrt{{3}}}}{{2}}"},
+            response=rf"It is \boxed{{\frac{{\sqrt{{3}} \cdot {n}}}{{2}}}}.",
+        )
+        for n in range(3, 3 + EXPRESSIONS)
+    ]
 
 
-def _distinct(rows: list[dict[str, Any]]) -> list[Answer]:
-    found = {
-        (row["task_id"], each["text"]): Answer(row=row, response=each["text"])
-        for at in range(32)
-        for row in rows
-        for each in row["samples"][at : at + 1]
-        if each["text"].startswith("```python")
-    }
-    return list(found.values())
+def rate(judge_all: Any, answers: Sequence[Any]) -> float:
+    """Verdicts a second, the best of some rounds."""
+    rates = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        verdicts = judge_all(answers)
+        rates.append(len(answers) / (time.perf_counter() - began))
+        assert len(verdicts) == len(answers)
+    return max(rates)
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def run() -> Iterable[Result]:
+    """Both rates on two processes, whatever the machine has."""
+    from ppx_ext import Tools
+    from ppx_judges.maths import MATH, MathSettings
+
+    folder = Path(os.environ.get("PPX_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    path = folder / "gsm8k_model_solutions_first100.jsonl"
+
+    def none(*asked: Any) -> Any:
+        raise AssertionError("math reads no scores")
+
+    with MATH.open(MathSettings(processes=2), Tools(token_scores=none)) as judge_all:
+        if path.is_file():
+            answers = answers_of(path)
+            yield Result(
+                id="M-1",
+                what="math: GSM8K answers, decided as numbers",
+                value=rate(judge_all, answers),
+                goal=1000,
+                unit="verdicts/s",
+                note=f"{len(answers)} answers of four models, one thread",
+            )
+        yield Result(
+            id="M-2",
+            what="math: expressions, by math-verify in 2 processes",
+            value=rate(judge_all, expressions()),
+            goal=15,
+            unit="verdicts/s",
+            note=f"{EXPRESSIONS} different pairs; a time limit for each",
+        )
 
 
 if __name__ == "__main__":
