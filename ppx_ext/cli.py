@@ -114,7 +114,7 @@ def build(
 
     Killed at any moment, the next run goes on where the last one was.
     """
-    from ppx_ext import card, composition
+    from ppx_ext.building import card, composition
 
     if private and not hub:
         raise click.UsageError("--private is about a repository: give --push-to-hub too")

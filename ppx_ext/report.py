@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from ppx_ext import plots
-from ppx_ext.composition import table
-from ppx_ext.provenance import SOURCES
+from ppx_ext.building.composition import table
+from ppx_ext.building.provenance import SOURCES
 from ppx_ext.records import EVAL_FILE, SCHEMA, load_score, write_json, write_text
 from ppx_ext.study import Arm, Run, Study, analyse, dump_study, load_study
 from ppx_ext.verdict import chance, percent

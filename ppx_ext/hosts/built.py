@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ppx_ext.building.provenance import SOURCES
 from ppx_ext.contracts import StageRecord
-from ppx_ext.provenance import SOURCES
 from ppx_ext.rows import Fields
 
 if TYPE_CHECKING:

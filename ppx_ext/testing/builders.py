@@ -20,8 +20,8 @@ from ppx_ext.answering import (
     Response,
     Verdict,
 )
+from ppx_ext.building.golds import row_seed
 from ppx_ext.contracts import Tools
-from ppx_ext.golds import row_seed
 
 SOURCES = ("own", "paraphrase", "gold")
 _LEAST, _MOST = 12, 24

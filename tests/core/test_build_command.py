@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from ppx_ext import card
+from ppx_ext.building import card
 from ppx_ext.cli import main
 
 ROWS = [{"question": f"What is {at} plus 1?", "answer": f"{at} + 1 = {at + 1}"} for at in range(5)]

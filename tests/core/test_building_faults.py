@@ -145,7 +145,7 @@ def half_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ppx_ext.provenance.whole_table", stop)
+        patched.setattr("ppx_ext.building.provenance.whole_table", stop)
         with pytest.raises(KeyboardInterrupt):
             builds.build(tmp_path)
     return sorted(tmp_path.rglob("shards/*.parquet"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ppx_ext import card
+from ppx_ext.building import card
 from tests.core import builds
 
 

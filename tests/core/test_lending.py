@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from ppx_ext import effects, lending
+from ppx_ext import effects
+from ppx_ext.building import lending
 from ppx_ext.contracts import Example, ModelRef, Tools
 from ppx_ext.effects import base_from_model
 from ppx_ext.plan import Scoring

@@ -20,7 +20,7 @@ import ppx_judges
 import ppx_s3ft
 from ppx_ext import building, catalog, plan
 from ppx_ext.answering import Ask, Generator, LentModel, Request, Response
-from ppx_ext.golds import row_seed
+from ppx_ext.building.golds import row_seed
 from tests.core import fakes
 
 SEED = 42

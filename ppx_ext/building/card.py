@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppx_ext import composition
+from ppx_ext.building import composition
 from ppx_ext.contracts import StageRecord
 from ppx_ext.examples import ROW, SOURCE
 from ppx_ext.manifest import dump_records
 from ppx_ext.records import write_text
 
 CARD, DATA, RECORD = "README.md", "train.parquet", "build.json"
-TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md.j2"
+TEMPLATE = Path(__file__).parents[1] / "templates" / "dataset_card.md.j2"
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
 COLUMNS = {
     "messages": "the chat that is trained on",

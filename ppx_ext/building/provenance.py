@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext.answering import Built, Dropped, Failure, Response, Verdict
+from ppx_ext.building.golds import Gold
 from ppx_ext.examples import GOLD, ROW, SOURCE
 from ppx_ext.files import write_atomic
-from ppx_ext.golds import Gold
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext import card, composition, golds, provenance
 from ppx_ext.answering import Built, Dropped
+from ppx_ext.building import card, composition, golds, provenance
+from ppx_ext.building.golds import Gold
+from ppx_ext.building.job import Job, inputs_of, model_of, settings_of
+from ppx_ext.building.lending import Lent, lend
+from ppx_ext.building.provenance import Counts, Shard
 from ppx_ext.catalog import Catalog
 from ppx_ext.contracts import StageRecord
 from ppx_ext.effects import Base
 from ppx_ext.files import write_json
-from ppx_ext.golds import Gold
-from ppx_ext.job import Job, inputs_of, model_of, settings_of
-from ppx_ext.lending import Lent, lend
 from ppx_ext.manifest import differences, file_hash, versions
 from ppx_ext.plan import Plan
 from ppx_ext.progress import Advance, progress
-from ppx_ext.provenance import Counts, Shard
 from ppx_ext.rows import Fields
 from ppx_ext.skips import Skips
 

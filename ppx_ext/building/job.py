@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext import golds
 from ppx_ext.answering import Generator
+from ppx_ext.building import golds
+from ppx_ext.building.golds import Gold
 from ppx_ext.catalog import Catalog
 from ppx_ext.effects import Base
 from ppx_ext.files import fingerprint
-from ppx_ext.golds import Gold
 from ppx_ext.manifest import tokenizer_fingerprint
 from ppx_ext.plan import Plan
 from ppx_ext.scored import version_of

@@ -22,10 +22,10 @@ from ppx_ext.answering import (
     Response,
     Verdict,
 )
+from ppx_ext.building.provenance import Counts
 from ppx_ext.contracts import ModelRef, Row, Tools
 from ppx_ext.effects import Base
 from ppx_ext.manifest import tokenizer_fingerprint
-from ppx_ext.provenance import Counts
 from ppx_ext.stages import JudgeStage, Stage
 from ppx_ext.tokens import Skip, tokenize
 

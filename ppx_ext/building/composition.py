@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ppx_ext.building.golds import Gold
+from ppx_ext.building.provenance import DROPPED, RESPONSE, SOURCES, Counts, Shard
 from ppx_ext.contracts import Numbers
 from ppx_ext.examples import GOLD, SOURCE
-from ppx_ext.golds import Gold
 from ppx_ext.progress import Advance
-from ppx_ext.provenance import DROPPED, RESPONSE, SOURCES, Counts, Shard
 from ppx_ext.skips import SHOWN
 
 
