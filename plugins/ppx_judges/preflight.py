@@ -34,6 +34,11 @@ _NO_LIBRARY = "the Python package that it needs is not installed"
 _CAUSES = (
     ("requires 'bwrap'", "bubblewrap (bwrap) is not installed"),
     ("nsjail' was not found", "nsjail is not installed"),
+    (
+        "Can't find source path",
+        "user nobody, as whom root runs programs, cannot reach the folder for temporary files "
+        "(TMPDIR) or that of `python`",
+    ),
     ("namespace", _FORBIDDEN),
     ("uid map", _FORBIDDEN),
     ("Operation not permitted", _FORBIDDEN),
@@ -162,4 +167,6 @@ def _listening() -> Iterator[socket.socket]:
 
 def _refused(settings: CodeSettings, why: str) -> ValueError:
     cause = next((f"{cause}: " for sign, cause in _CAUSES if sign in why), "")
-    return ValueError(f"sandbox: {settings.sandbox} does not work: {cause}{why.strip()}. {WAYS}")
+    return ValueError(
+        f"sandbox: {settings.sandbox} does not work: {cause}{' '.join(why.split())}. {WAYS}"
+    )
