@@ -76,7 +76,8 @@ def lend(
 ) -> Iterator[Lent]:
     """Open what a plan's builder needs. Judges come first: without them nothing is generated.
 
-    An engine is opened when something is first asked that is not kept yet.
+    A server is asked at once whether it is there; an engine in this process is opened when something
+    is first asked that is not kept yet.
 
     Args:
         plan: with a builder.
@@ -142,7 +143,10 @@ class _Engines:
             lent = open_generator(
                 stage, self._model, self._folder, fingerprint=known, advance=answered
             )
-            self._open[key] = self._opened.enter_context(lent)
+            asker = self._opened.enter_context(lent)
+            if stage.component.remote:
+                asker.preflight()  # a wrong address is known before anything is generated
+            self._open[key] = asker
         return self._open[key]
 
 

@@ -123,6 +123,7 @@ def parse(found: catalog.Catalog, *, use: str = "s3ft", **given: Any) -> plan.Pl
     block = {name: given.pop(name) for name in ("seed", "max_skipped_share") if name in given}
     lent = {"judge": "words", "generator": given.pop("generator", "script")}
     build = {"use": use, **lent, **given}
+    block.setdefault("max_skipped_share", 0.5)  # the engine is tired of every sixth
     rows = {"shard_rows": build.pop("shard_rows", SHARD_ROWS)}
     return plan.parse({"build": {k: v for k, v in build.items() if v}, **rows, **block}, found)
 

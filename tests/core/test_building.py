@@ -181,8 +181,8 @@ def test_unreadable_rows_are_counted_and_too_many_are_an_error(tmp_path: Path) -
     rows = builds.rows()
     rows[2]["answer"] = ""
     with pytest.raises(ValueError, match=r"1 of 12 rows cannot be trained on.*max_skipped_share"):
-        builds.build(tmp_path, rows)
-    made = builds.build(tmp_path, rows, max_skipped_share=0.2)
+        builds.build(tmp_path, rows, max_skipped_share=0.01)
+    made = builds.build(tmp_path, rows)
     assert [line["ppx_row"] for line in lines(made)] == [0, 1, *range(3, 12)]
     assert made.record.numbers["read"]["skipped_by_reason"]["empty response"]["rows"] == 1
 
@@ -396,8 +396,8 @@ def test_dropped_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     assert made.record.numbers["composition"] == {"own": 4, "paraphrase": 0, "gold": 0}
     assert made.record.numbers["dropped"]["rows"] == 8
     assert made.record.numbers["dropped"]["first"][0].startswith("row 1: none of 2 samples taken")
-    nothing = [row for at, row in enumerate(builds.rows()) if at % 3 == 2]
-    with pytest.raises(ValueError, match=r"the builder dropped all 4 rows \(the first: none of 2"):
+    nothing = [row for at, row in enumerate(builds.rows()) if at % 6 == 2]
+    with pytest.raises(ValueError, match=r"the builder dropped all 2 rows \(the first: none of 2"):
         builds.build(tmp_path, nothing, use="self_output", samples=2, pick="first")
 
 
@@ -500,3 +500,23 @@ def test_the_card_tells_what_a_reader_needs(tmp_path: Path) -> None:
         "Fill in `license:`",
     ):
         assert line in body
+
+
+def test_an_engine_that_falls_silent_does_not_leave_golds(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"2 of 5 requests for rows 3 to 5.*2 times: the engine"):
+        builds.build(tmp_path, max_skipped_share=0.01)
+    made = builds.build(tmp_path, max_skipped_share=0.4)
+    assert made.record.numbers["failures"] == {"the engine is tired": 4}
+
+
+def test_a_request_that_fails_alone_is_counted_and_its_row_keeps_its_gold(tmp_path: Path) -> None:
+    made = builds.build(
+        tmp_path, builds.rows(9), use="rephrase", max_skipped_share=0.01, shard_rows=9
+    )
+    assert made.record.numbers["failures"] == {"the engine is tired": 1}
+
+
+def test_an_engine_that_answers_nothing_stops_the_build_at_any_limit(tmp_path: Path) -> None:
+    only = [row for row in builds.rows() if row["question"] == "What is number 5 ?"]
+    with pytest.raises(ValueError, match="2 of 2 requests for rows 0 to 0 were not answered"):
+        builds.build(tmp_path, only, max_skipped_share=1.0)
