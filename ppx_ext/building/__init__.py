@@ -7,6 +7,7 @@ job         all that a built data set depends on
 lending     engines, judges and perplexity, opened and lent to a builder
 provenance  where each target comes from: the shards, and the table of them all
 composition own, paraphrase and gold in numbers, the paper's beside them
+checks      a build that would be nothing but golds is stopped
 card        the data card, and the upload
 =========== ===================================================================
 """

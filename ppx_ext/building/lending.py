@@ -76,8 +76,8 @@ def lend(
 ) -> Iterator[Lent]:
     """Open what a plan's builder needs. Judges come first: without them nothing is generated.
 
-    A server is asked at once whether it is there; an engine in this process is opened when something
-    is first asked that is not kept yet.
+    A server is asked at once whether it is there; an engine in this process is opened when
+    something is first asked that is not kept yet.
 
     Args:
         plan: with a builder.

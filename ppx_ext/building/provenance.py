@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppx_ext.answering import Built, Dropped, Failure, Response, Verdict
+from ppx_ext.answering import Built, Dropped, Failure, Judgement, Response, Verdict
 from ppx_ext.building.golds import Gold
 from ppx_ext.examples import GOLD, ROW, SOURCE
 from ppx_ext.files import write_atomic
@@ -47,6 +47,7 @@ class Counts:
     requests: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
+    first_unknown: str = ""
 
     def answered(self, answers: Iterable[Response | Failure]) -> None:
         """Count what an engine said."""
@@ -60,11 +61,14 @@ class Counts:
         for verdict in verdicts:
             said = self.verdicts.setdefault(verdict.judge, Counter())
             said[verdict.judgement.value] += 1
+            if verdict.judgement is Judgement.UNKNOWN and not self.first_unknown:
+                self.first_unknown = verdict.reason[:LONGEST_REASON]
 
     def add(self, other: Counts) -> None:
         """Count what another shard counted."""
         self.requests += other.requests
         self.failures += other.failures
+        self.first_unknown = self.first_unknown or other.first_unknown
         for judge, said in other.verdicts.items():
             self.verdicts.setdefault(judge, Counter()).update(said)
 
@@ -72,14 +76,24 @@ class Counts:
         """As plain JSON values, in a fixed order."""
         verdicts = {judge: dict(sorted(n.items())) for judge, n in sorted(self.verdicts.items())}
         failures = dict(sorted(self.failures.items()))
-        return {"requests": self.requests, "failures": failures, "verdicts": verdicts}
+        return {
+            "requests": self.requests,
+            "failures": failures,
+            "verdicts": verdicts,
+            "first_unknown": self.first_unknown,
+        }
 
 
 def load_counts(found: Mapping[str, Any]) -> Counts:
     """What `Counts.dump` wrote."""
     verdicts = {judge: Counter(said) for judge, said in found["verdicts"].items()}
     failures = Counter(found["failures"])
-    return Counts(requests=found["requests"], failures=failures, verdicts=verdicts)
+    return Counts(
+        requests=found["requests"],
+        failures=failures,
+        verdicts=verdicts,
+        first_unknown=found["first_unknown"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext.answering import Built, Dropped
 from ppx_ext.building import card, composition, golds, provenance
+from ppx_ext.building.checks import ENOUGH_VERDICTS, check_answered, check_judged
 from ppx_ext.building.golds import Gold
 from ppx_ext.building.job import Job, inputs_of, model_of, settings_of
 from ppx_ext.building.lending import Lent, lend
@@ -23,7 +24,7 @@ from ppx_ext.manifest import differences, file_hash, versions
 from ppx_ext.plan import Plan
 from ppx_ext.progress import Advance, progress
 from ppx_ext.rows import Fields
-from ppx_ext.skips import SHOWN, Skips
+from ppx_ext.skips import Skips
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -195,6 +196,10 @@ def _build(job: Job) -> None:
     parts = [job.rows[at : at + size] for at in range(0, len(job.rows), size)]
     shards = _shards(job, parts)
     table = provenance.whole_table(job.rows, shards)
+    whole = Counts()
+    for shard in shards:
+        whole.add(shard.counts)
+    check_judged(whole, at_least=1)
     numbers = composition.numbers_of(
         job.rows, shards, published=job.builder.component.published, read=job.read
     )
@@ -274,27 +279,10 @@ def _made(
     results: list[Built | Dropped] = []
     if asked:
         results = list(builder.build(job.builder.settings, asked, lent.counted(counts)))
-    _check_answered(counts, part, job.plan.max_skipped_share)
+    check_answered(counts, part, job.plan.max_skipped_share)
+    check_judged(counts, at_least=ENOUGH_VERDICTS)
     shard = provenance.make_shard(part, results, counts, builder.name)
     provenance.write_shard(_path(job, at), shard, job.fingerprint)
     told.made(shard)
     advance(len(part), told.note())
     return shard
-
-
-def _check_answered(counts: Counts, part: list[Gold], limit: float) -> None:
-    """An engine that falls silent must not turn a data set into its golds.
-
-    Raises:
-        ValueError: no request was answered, or more failed than one and than ``limit``, a share.
-    """
-    failed = counts.failures.total()
-    if not failed or failed <= max(1, limit * counts.requests) < counts.requests:
-        return
-    causes = "; ".join(f"{n} times: {why}" for why, n in counts.failures.most_common(SHOWN))
-    raise ValueError(
-        f"{failed} of {counts.requests} requests for rows {part[0].row} to {part[-1].row} were not "
-        f"answered ({causes}), and their rows would be trained on as they are. Mend the cause and "
-        "run the same command again: every answer is kept, and only these are asked. Or raise "
-        f"max_skipped_share, which is {limit:g}."
-    )

@@ -15,7 +15,17 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from ppx_ext import building, hookimpl, plan
-from ppx_ext.answering import Builder, Built, Decoding, Dropped, Judge, Request
+from ppx_ext.answering import (
+    Builder,
+    Built,
+    Decoding,
+    Dropped,
+    Judge,
+    Judgement,
+    Request,
+    Verdict,
+    one_by_one,
+)
 from ppx_ext.contracts import StageRecord
 from ppx_ext.rows import Fields
 from tests.core import builds, fakes
@@ -520,3 +530,16 @@ def test_an_engine_that_answers_nothing_stops_the_build_at_any_limit(tmp_path: P
     only = [row for row in builds.rows() if row["question"] == "What is number 5 ?"]
     with pytest.raises(ValueError, match="2 of 2 requests for rows 0 to 0 were not answered"):
         builds.build(tmp_path, only, max_skipped_share=1.0)
+
+
+def test_a_judge_that_can_tell_nothing_stops_the_build(tmp_path: Path) -> None:
+    blind = dataclasses.replace(
+        builds.WORDS,
+        name="blind",
+        open=one_by_one(lambda *given: Verdict(judgement=Judgement.UNKNOWN, reason="too dark")),
+    )
+    found = builds.installed(blind)
+    with pytest.raises(ValueError, match=r"blind 1\) can tell of none of \d+ .*first: too dark"):
+        builds.build(tmp_path, catalog=found, judge="blind")
+    made = builds.build(tmp_path, catalog=found, judge=["blind", "words"])
+    assert made.record.numbers["composition"]["own"] == 4
