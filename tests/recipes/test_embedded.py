@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text("".join(lines[:ROWS]), encoding="utf-8")
     for host in recipes.HOSTS:
         recipes.copy(f"stm/embedded/story.{host}", made)
+        recipes.copy(f"s3ft/embedded/story.{host}", made / f"s3ft.{host}.yaml")
     return made
 
 
@@ -79,3 +80,24 @@ def test_both_hosts_mask_the_same_tokens(folder: Path) -> None:
     assert len(labels["trl"]) == ROWS
     assert labels["trl"] == labels["axolotl"]
     assert any(label != -100 for _, row in labels["trl"] for label in row)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_own_answers_are_built_and_trained_on_whole(folder: Path, host: str) -> None:
+    out = folder / f"s3ft-{host}"
+    run(folder, PPX, "train", f"s3ft.{host}.yaml", "--out", out)
+    state = json.loads((out / "ppx_state.json").read_text(encoding="utf-8"))
+    records = {record["stage"]: record["numbers"] for record in state["records"]}
+    whose = records["build"]["composition"]
+    assert sum(whose.values()) == ROWS
+    assert whose["own"] > 0
+    assert whose["gold"] > 0
+    assert records["mask"]["rows_left_alone"] == ROWS - whose["gold"]
+    assert 0 < records["mask"]["masked"] < records["mask"]["targets"]
+
+
+def test_a_build_alone_is_the_one_that_is_trained_on(folder: Path) -> None:
+    said = run(folder, PPX, "build", "s3ft.trl.yaml", "--out", "built")
+    (card,) = (folder / "built").rglob("README.md")
+    assert "own" in said
+    assert "arXiv 2502.08130" in card.read_text(encoding="utf-8")
