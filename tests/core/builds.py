@@ -128,6 +128,17 @@ def parse(found: catalog.Catalog, *, use: str = "s3ft", **given: Any) -> plan.Pl
     return plan.parse({"build": {k: v for k, v in build.items() if v}, **rows, **block}, found)
 
 
+def lines(built: building.BuiltRows) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    found: list[dict[str, Any]] = pq.read_table(built.path).to_pylist()
+    return found
+
+
+def target(line: dict[str, Any]) -> str:
+    return str(line["messages"][-1]["content"])
+
+
 def rows(count: int = ROWS) -> list[dict[str, Any]]:
     return [
         {"question": f"What is number {at} ?", "answer": f"gold {at}", "level": at / 2}
