@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests import sandbox
 from tests.hosts import labelled, words
 from tests.hosts.axolotl.conftest import Oracle, documents, tokens_of
 
@@ -30,8 +30,8 @@ def test_labels_at_the_loss(
     config: Callable[..., Path],
     train: Callable[[Path], SimpleNamespace],
 ) -> None:
-    if read is labelled.mbpp and shutil.which("bwrap") is None:
-        pytest.skip("NO SANDBOX: bubblewrap is not installed (apt-get install bubblewrap)")
+    if read is labelled.mbpp:
+        sandbox.require()
     real = read(data_dir, tmp_path)
     tokenizer = labelled.save_base(tmp_path / "llama")
     oracle = Oracle(SimpleNamespace(root=tmp_path, tokenizer=tokenizer), "llama", real.chats)

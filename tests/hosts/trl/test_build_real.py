@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from ppx_ext.hosts import trl
+from tests import sandbox
 from tests.hosts import labelled, words
 from tests.hosts.trl.lab import Lab, mask, score, shape_of, tokenised
 from tests.hosts.trl.test_recipe import caught, write
@@ -26,8 +26,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_labels_at_the_loss(
     read: Callable[[Path, Path], labelled.Labelled], data_dir: Path, tmp_path: Path
 ) -> None:
-    if read is labelled.mbpp and shutil.which("bwrap") is None:
-        pytest.skip("NO SANDBOX: bubblewrap is not installed (apt-get install bubblewrap)")
+    if read is labelled.mbpp:
+        sandbox.require()
     real = read(data_dir, tmp_path)
     tokenizer = labelled.save_base(tmp_path / "base")
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")

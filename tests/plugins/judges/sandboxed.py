@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import pytest
 
 from ppx_ext import Answer, Tools, Verdict
 from ppx_judges.code import CODE
 from ppx_judges.settings import CodeSettings
+from tests.sandbox import needs_bubblewrap
 
-needs_bubblewrap = pytest.mark.skipif(
-    shutil.which("bwrap") is None,
-    reason="NO SANDBOX: bubblewrap is not installed, so the code judge is NOT TESTED here",
-)
+__all__ = ["Opened", "needs_bubblewrap"]
 
 
 class Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -133,6 +134,16 @@ def test_a_letter_is_correct_if_and_only_if_it_is_the_golds(
 @given(st.text(max_size=200))
 def test_any_response_is_judged(response: str) -> None:
     assert said(CHOICE, "A", response) in ("correct", "wrong", "unknown")
+
+
+@pytest.mark.parametrize("again", ["\n", " ", "* ", "_", "- ", r"\boxed{ "])
+@pytest.mark.parametrize("start", ["", "answer is", r"\boxed{"])
+def test_a_response_that_repeats_itself_takes_no_longer_than_its_length(
+    start: str, again: str
+) -> None:
+    started = time.monotonic()
+    assert claims(start + again * 10**5, TEN) == []
+    assert time.monotonic() - started < 20
 
 
 def test_contract() -> None:

@@ -247,6 +247,20 @@ def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path) -> None:
     assert done.stdout.split() == ["began", "correct"]
 
 
+LONG = ["The answer is " + "9" * 10**6, "answer: " * 10**4, "answer:" + "\n" * 10**6 + "x"]
+
+
+@pytest.mark.parametrize("response", LONG, ids=["digits", "markers", "lines"])
+def test_a_response_that_repeats_itself_takes_no_longer_than_its_length(response: str) -> None:
+    started = time.monotonic()
+    assert said(MATH, "9", response) == "wrong"
+    assert time.monotonic() - started < 20
+
+
+def test_a_final_answer_that_is_too_long_is_not_cut_to_a_correct_one() -> None:
+    assert said(MATH, "9", "The answer is 9" + " " * 1500 + "/ 3") == "wrong"
+
+
 def test_the_last_number_counts_only_where_it_is_asked_for() -> None:
     assert said(MATH, "18", "She makes $18 per day.") == "wrong"
     assert said(MATH, "18", "She makes $18 per day.", last_number=True) == "correct"

@@ -22,8 +22,9 @@ pytestmark = [needs_bubblewrap, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for temporary files that root's nobody can reach, unlike pytest's own."""
+    tmp_path_factory.getbasetemp()  # made where it belongs, not in here
     found = Path(tempfile.mkdtemp(prefix="ppx-test-"))
     found.chmod(0o755)
     kept, tempfile.tempdir = tempfile.tempdir, str(found)

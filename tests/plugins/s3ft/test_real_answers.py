@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,12 +21,9 @@ from ppx_ext import building, catalog, plan
 from ppx_ext.answering import Ask, Generator, LentModel, Request, Response
 from ppx_ext.building.golds import row_seed
 from tests.core import fakes
+from tests.sandbox import needs_bubblewrap
 
 SEED = 42
-BUBBLEWRAP = pytest.mark.skipif(
-    shutil.which("bwrap") is None,
-    reason="NO SANDBOX: bubblewrap is not installed, so that no program was judged here",
-)
 
 
 class Settings(pydantic.BaseModel):
@@ -110,7 +106,7 @@ def test_gsm8k(tmp_path: Path, data_dir: Path, first: int, second: int) -> None:
 
 
 @pytest.mark.slow
-@BUBBLEWRAP
+@needs_bubblewrap
 def test_mbpp(tmp_path: Path, data_dir: Path) -> None:
     """8 tasks, each 16 times, with two of a real model's 32 programs each time."""
     tasks = jsonl(data_dir / "mbpp_llama3_samples_first8.jsonl")
@@ -131,7 +127,7 @@ def task_of(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@BUBBLEWRAP
+@needs_bubblewrap
 @pytest.mark.parametrize("pick", ["first", "shortest"])
 def test_mbpp_self_output(tmp_path: Path, data_dir: Path, pick: str) -> None:
     """All 32 programs of each task are judged; one that passed is trained on."""
