@@ -13,14 +13,16 @@ from ppx_judges.shown import correct, shown, unknown, wrong
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_LETTER = r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?[\(\[*_\"'\u201c`$ ]*([A-Z])(?![\w'\u2019])"
+_LETTER = r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*+)?"
+_LETTER += r"[\(\[*_\"'\u201c`$ ]*+([A-Z])(?![\w'\u2019])"
 # "The answer is A dog", "the answer is I think": an article and a pronoun.
 _LETTER += r"(?!(?<=[AI]) (?!because|since|as\b|for\b|which|while|not\b|but\b|with\b)[a-z])"
 _CLAIMS = (
     # The word before it may be anything but "wrong": "the correct option here is", "Answer:".
     rf"(?i:(?<!wrong )(?<!incorrect )\b(?:answer|option|choice)\b[^.\n:]{{0,40}}?"
-    rf"(?:\bis\b|\bwould be\b|:|=)[ \t]*:?[*_ \t\n]*(?:(?:option|choice|letter)[ \t]+)?){_LETTER}",
-    rf"\\(?:boxed|fbox)\s*\{{\s*{_LETTER}",
+    rf"(?:\bis\b|\bwould be\b|:|=)[ \t]*+:?[*_ \t\n]*+(?:(?:option|choice|letter)[ \t]+)?)"
+    rf"{_LETTER}",
+    rf"\\(?:boxed|fbox)\s*\{{\s*+{_LETTER}",
     r"(?<![\w'\u2019])([A-Z])[\)\]*_.]*[ \t]+"
     r"(?i:is[ \t]+(?:the[ \t]+)?(?:correct|right|best|true)\b)",
 )
@@ -113,7 +115,7 @@ def claims(response: str, letters: str, texts: Sequence[str] = ()) -> list[str]:
     if found:
         return list(dict.fromkeys(found))
     start = _AT_START.match(response)
-    listed = len(re.findall(r"(?m)^\W*[A-Z][).:]", response)) > 1
+    listed = len(re.findall(r"(?m)^[^\w\n]*[A-Z][).:]", response)) > 1
     if start and start[1] in letters and not listed:
         return [start[1]]
     said = re.split(r"(?i)\banswer\b[^.\n:]{0,40}?(?:\bis\b|:)", response)[-1]

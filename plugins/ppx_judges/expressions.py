@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+LONGEST = 1000
+"""Characters of a final answer; nobody's is longer, and no expression can cost more to read."""
+
 SCALES = {
     "hundred": 100,
     "thousand": 10**3,
@@ -102,6 +105,8 @@ def read(claim: str, *, sentence: bool = True) -> Reading:
         claim: the answer as written.
         sentence: take the one number of a short sentence too.
     """
+    if len(claim) > LONGEST:
+        return Reading(text="")
     text = tidy(claim)
     number = _number(text)
     if number is not None:

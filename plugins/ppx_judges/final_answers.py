@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ppx_judges.expressions import is_prose
+from ppx_judges.expressions import LONGEST, is_prose
 
 MARKERS = (
     r"####",
@@ -18,14 +18,12 @@ MARKERS = (
 """Regular expressions that stand before a final answer; case plays no part, ``^`` and ``$`` are the
 ends of a line. After one that ends in front of a brace, the answer is what the braces hold."""
 
-LONGEST = 1000
-"""Characters of a final answer; nobody's is longer, and no expression can cost more to read."""
-
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _SENTENCE_END = re.compile(r"[.?](?=\s|$)|!$")
 _BRACE = re.compile(r"(?<!\\)[{}]")
 _DIGIT = re.compile(r"[0-9]")
 _DECORATION = " \t\r\n*_`\"':"
+_BLANK = re.compile(r"(?:[ \t\r*_`\"':$\[\]\\]*\n)*+[ \t\r*_`\"':]*")
 _DENIAL = re.compile(
     r"\b(?:not?|none|never|cannot|neither|unknown|undefined|impossible|undetermined)\b|n['\u2019]t\b",
     re.IGNORECASE,
@@ -99,15 +97,11 @@ def _closing(text: str, start: int) -> int | None:
 
 def _line(text: str, start: int) -> str:
     """The rest of the line or, where that says nothing, the next line that says something."""
-    stop = start
-    while stop < len(text):
-        end = text.find("\n", stop)
-        end = len(text) if end < 0 else end
-        line = text[stop:end].strip(_DECORATION)
-        if line.strip("$[]\\ "):
-            return first_sentence(line)
-        stop = end + 1
-    return ""
+    blank = _BLANK.match(text, start)
+    start = blank.end() if blank else start
+    # Twice as long, so that what is cut off here is too long to be read as an answer.
+    line = text[start : start + 2 * LONGEST].split("\n", 1)[0].strip(_DECORATION)
+    return first_sentence(line) if line.strip("$[]\\ ") else ""
 
 
 def first_sentence(text: str) -> str:

@@ -14,9 +14,8 @@ from typing import Any
 import pydantic
 
 from ppx_ext import Answer, Judge, JudgeAll, Judgement, Tools, Verdict
-from ppx_judges.expressions import Reading, last_number, read
+from ppx_judges.expressions import LONGEST, Reading, last_number, read
 from ppx_judges.final_answers import (
-    LONGEST,
     MARKERS,
     compile_markers,
     final_answer,

@@ -62,8 +62,8 @@ def plan(documents: Sequence[Array], *, budget: int) -> list[list[int]]:
 def _cut(documents: Sequence[Array], budget: int) -> list[range]:
     """The cuts of sorted documents with the fewest tokens: what lies across one is computed twice.
 
-    Dynamic programming over the ends of groups. A forward pass costs about as much as a sixteenth
-    of its tokens, so groups are full where nothing speaks against it.
+    Dynamic programming over the ends of groups. One more forward pass counts as a sixteenth of the
+    budget (measured: a little less), so groups are full where nothing speaks against it.
     """
     shared = [0, *(shared_by(*pair) for pair in pairwise(documents))]
     cost, start_of = [0], [0]

@@ -153,17 +153,19 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
     return Ratio(float(np.median(slow) / np.median(fast)), min(each), max(each))
 
 
-def useful_flops(model: Any, ids: Sequence[Any], targets: Sequence[Any]) -> float:
+def useful_flops(
+    model: Any, ids: Sequence[Any], targets: Sequence[Any], *, shared: bool = False
+) -> float:
     """2 x weights of the body for each token, and of the head for each target.
 
-    Where the scorer shares what rows begin with, these tokens count once.
+    With ``shared``, tokens that rows begin with together count once.
     """
     head, table = (
         part.weight for part in (model.get_output_embeddings(), model.get_input_embeddings())
     )
     looked_up = 0 if table is head else table.numel()  # reading a row of it is no FLOP
     body = sum(p.numel() for p in model.parameters()) - head.numel() - looked_up
-    tokens = tokens_of(ids, shared=packing.route_of(model).shared)
+    tokens = tokens_of(ids, shared=shared)
     return 2.0 * (body * tokens + head.numel() * sum(int(t.sum()) for t in targets))
 
 

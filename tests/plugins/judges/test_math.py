@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pydantic
 import pytest
 
@@ -213,10 +214,8 @@ def test_no_process_is_left() -> None:
 
 
 def _children() -> list[str]:
-    found = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True
-    )
-    return [line for line in found.stdout.splitlines() if "verify_worker" in line]
+    lines = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    return [line for line in lines if "verify_worker" in line]
 
 
 def test_without_math_verify_it_says_so_before_anything_is_judged(
