@@ -26,6 +26,8 @@ from ppx_ext.answering import (
 )
 from ppx_ext.contracts import (
     IGNORE,
+    Candidates,
+    Choice,
     Component,
     EvalSuite,
     Example,
@@ -43,6 +45,7 @@ from ppx_ext.contracts import (
 )
 from ppx_ext.evaluation import Item, score_items
 from ppx_ext.generation import Rendered, answer_in_process, end_ids, named_model, render
+from ppx_ext.priors import prior_window
 
 try:
     from ppx_ext.hookspecs import hookimpl
@@ -59,6 +62,8 @@ __all__ = [
     "Ask",
     "Builder",
     "Built",
+    "Candidates",
+    "Choice",
     "Component",
     "Decoding",
     "Dropped",
@@ -95,6 +100,7 @@ __all__ = [
     "hookimpl",
     "named_model",
     "one_by_one",
+    "prior_window",
     "render",
     "score_items",
 ]

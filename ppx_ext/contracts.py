@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ppx_ext.answering import Failure, JudgeAll, Prompt, Request, Response
 
     Ints: TypeAlias = npt.NDArray[np.int32]
+    Places: TypeAlias = npt.NDArray[np.int64]
     Bools: TypeAlias = npt.NDArray[np.bool_]
     Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -92,6 +93,7 @@ class Tools:
         perplexity: ``(pairs of prompt and response, given_prompt) -> one perplexity for each``,
             under the base: exp of the mean NLL over the response's tokens. ``given_prompt`` False
             is that of the response alone, without prompt and template. None where no model is.
+        decode: ``token ids -> text``, special tokens left out. None where no tokenizer is.
     """
 
     token_scores: Callable[
@@ -100,6 +102,7 @@ class Tools:
     generate: Callable[[Sequence[Request]], Sequence[Response | Failure]] | None = None
     judge: JudgeAll | None = None
     perplexity: Callable[[Sequence[tuple[Prompt, str]], bool], Sequence[float]] | None = None
+    decode: Callable[[Ints], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,19 +133,32 @@ class TokenScorer(Component):
     columns: Callable[[Any], Sequence[str]] = lambda settings: ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExampleScorer(Component):
-    """``score(settings, examples, tools) -> float (N,)``: one number a row, larger = harder."""
-
-    score: Callable[[Any, Sequence[Example], Tools], Floats]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scored:
     """An example with its scores, each ``float (R,)`` under the name that a `Need` gave it."""
 
     example: Example
     scores: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleScorer(Component):
+    """A measure of difficulty: one number for each row, larger = harder.
+
+    Attributes:
+        score: ``score(settings, rows, tools) -> float (N,)``, called with one shard of rows after
+            the other. NaN stands for a row that cannot be measured: it is left out and counted.
+        needs: ``needs(settings)`` names the token scores that are read, made once for this measure
+            and for the mask.
+        columns: ``columns(settings)`` names the columns of a row that are read; only these are in
+            ``Example.columns``.
+        unit: what one unit of the score is, for axes and tables.
+    """
+
+    score: Callable[[Any, Sequence[Scored], Tools], Floats]
+    needs: Callable[[Any], Sequence[Need]] = lambda settings: ()
+    columns: Callable[[Any], Sequence[str]] = lambda settings: ()
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +183,60 @@ class Mask(Component):
     online: Callable[[Any], bool] = lambda settings: False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Candidates:
+    """The rows that a sampler chooses from.
+
+    Args:
+        score_N: difficulty, float64 and finite; larger = harder.
+        tokens_N: targets of each row, int64.
+        first_N: place of the first row with the same token ids: the row's own place where it is no
+            duplicate, int64.
+        stratum_N: value of the column that `Sampler.strata` names, or None where it names none.
+    """
+
+    score_N: Floats
+    tokens_N: Places
+    first_N: Places
+    stratum_N: Sequence[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.score_N)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Choice:
+    """Chosen rows.
+
+    Args:
+        index_K: places among the candidates, int64, in the order of training.
+        ordered: whether that order is the point of it; the host then keeps it, and else shuffles.
+        epochs: how many passes ``index_K`` spells out one after the other; within one, a row is
+            there at most once.
+        window: quantiles of difficulty that were chosen from, or None.
+        notes: shortfalls and whatever else the user must be told, in words.
+        numbers: more for the record.
+    """
+
+    index_K: Places
+    ordered: bool = False
+    epochs: int = 1
+    window: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    numbers: Numbers = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Component):
-    """``choose(settings, score_N, tokens_N, rng) -> index_K``, unique and in training order."""
+    """Which rows are trained on, and in which order.
 
-    choose: Callable[[Any, Floats, Ints, np.random.Generator], Ints]
+    Attributes:
+        choose: ``choose(settings, candidates, rng) -> Choice``.
+        strata: ``strata(settings)`` names a column of the user's, or None.
+    """
+
+    choose: Callable[[Any, Candidates, np.random.Generator], Choice]
+    strata: Callable[[Any], str | None] = lambda settings: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,6 +64,7 @@ class _MaskKeys(pydantic.BaseModel):
 
 
 _BUILD_KEYS = ("judge", "generator")
+_CHOOSE_KEYS = ("by",)
 _EXAMPLES = {"build": "s3ft", "choose": "budget", "mask": "stm", "eval": "exact_match"}
 
 
@@ -73,6 +74,7 @@ class Plan:
 
     Attributes:
         build, choose, mask, eval: the chosen component of each stage, or None for identity.
+        measure: of the difficulty that ``choose`` goes by; the paper's own where none is named.
         judges: of the built responses, in order: the first that can tell decides.
         generator: the engine that answers a builder's requests.
         masked_rows: ``gold`` masks only rows whose target is the user's gold, which is how it is
@@ -94,6 +96,7 @@ class Plan:
     choose: Stage[c.Sampler] | None = None
     mask: Stage[c.Mask] | None = None
     eval: Stage[c.EvalSuite] | None = None
+    measure: Stage[c.ExampleScorer] | None = None
     judges: tuple[JudgeStage, ...] = ()
     generator: Stage[a.Generator] | None = None
     masked_rows: MaskedRows = "all"
@@ -114,6 +117,8 @@ class Plan:
         if self.mask:
             own = {"apply": self.apply, "mask_eval": self.mask_eval, "rows": self.masked_rows}
             block["mask"] |= own
+        if self.choose:
+            block["choose"]["by"] = self.measure.dump() if self.measure else None
         if self.build:
             block["build"]["judge"] = [judge.dump() for judge in self.judges]
             block["build"]["generator"] = self.generator.dump() if self.generator else None
@@ -138,10 +143,12 @@ def parse(block: Mapping[str, Any] | None, catalog: Catalog) -> Plan:
         raise PlanError(problems)
     mask_block, own = _split(checked.mask, tuple(_MaskKeys.model_fields))
     build_block, lent = _split(checked.build, _BUILD_KEYS)
+    choose_block, by = _split(checked.choose, _CHOOSE_KEYS)
     mask_keys = validate(_MaskKeys, own, "ppx.mask", problems) or _MaskKeys()
 
     def stage(name: str, kind: str, expected: type[C], extra: tuple[str, ...] = ()) -> Any:
-        block = {"mask": mask_block, "build": build_block}.get(name, getattr(checked, name))
+        ours = {"mask": mask_block, "build": build_block, "choose": choose_block}
+        block = ours.get(name, getattr(checked, name))
         if block is None:
             return None
         where, example = f"ppx.{name}", _EXAMPLES[name]
@@ -152,7 +159,8 @@ def parse(block: Mapping[str, Any] | None, catalog: Catalog) -> Plan:
     build: Stage[a.Builder] | None = stage("build", "builder", a.Builder, _BUILD_KEYS)
     plan = Plan(
         build=build,
-        choose=stage("choose", "sampler", c.Sampler),
+        choose=stage("choose", "sampler", c.Sampler, _CHOOSE_KEYS),
+        measure=_measure(choose_block, by, catalog, problems),
         mask=stage("mask", "mask", c.Mask, tuple(_MaskKeys.model_fields)),
         eval=stage("eval", "eval suite", c.EvalSuite),
         judges=_judges(build, lent, catalog, problems),
@@ -211,6 +219,24 @@ def _judges(
             f"name one, for instance `judge: math` ({names})"
         )
     return ()
+
+
+def _measure(
+    choose: dict[str, Any] | None, own: dict[str, Any], catalog: Catalog, problems: list[str]
+) -> Stage[c.ExampleScorer] | None:
+    if choose is None:
+        return None
+    # The length of the response is the measure of arXiv 2605.12906.
+    by = own.get("by", "response_length")
+    return stage_of(
+        by,
+        "ppx.choose.by",
+        catalog,
+        "scorer",
+        c.ExampleScorer,
+        problems,
+        example="response_length",
+    )
 
 
 def _generator(

@@ -213,13 +213,14 @@ def _candidates(scores: Array, lengths: Array | None, kept: _Kept) -> Iterator[_
     small = np.uint32 if len(scores) <= 1 << 32 else np.int64
     for start in range(0, max(len(scores), 1), CHUNK):
         chunk = scores[start : start + CHUNK]
-        refuse_nan(chunk, start)
         hits = _within(chunk, kept.bound, hardest=kept.hardest)
+        values = chunk[hits]
+        refuse_nan(values, start, hits)
         part = None if lengths is None else lengths[start : start + CHUNK][hits]
         if part is not None and len(part) and part.min() < 0:
             row = start + int(hits[np.argmax(part < 0)])
             raise ValueError(f"the length of row {row} (counted from 0) is below 0")
-        values = turned(chunk[hits], hardest=kept.hardest)
+        values = turned(values, hardest=kept.hardest)
         yield _Rows(at=(hits + start).astype(small), values=values, lengths=part)
 
 
@@ -227,7 +228,8 @@ def _within(chunk: Array, bound: Array | None, *, hardest: bool) -> Positions:
     if bound is None:
         return np.arange(len(chunk))
     back = turned(bound, hardest=hardest)
-    return np.flatnonzero(chunk >= back if hardest else chunk <= back)
+    beyond = chunk < back if hardest else chunk > back
+    return np.flatnonzero(np.logical_not(beyond, out=beyond))  # NaN is not beyond
 
 
 def _bound(
