@@ -10,6 +10,7 @@ LONGEST = 1000
 """Characters of a final answer; nobody's is longer, and no expression can cost more to read."""
 
 SCALES = {
+    "dozen": 12,
     "hundred": 100,
     "thousand": 10**3,
     "million": 10**6,
@@ -30,12 +31,28 @@ _SAME = str.maketrans(
         "∞": r"\infty ",
         "√": r"\sqrt ",
         "≈": "=",
+        "…": "...",
+        "½": " 1/2",
+        "¼": " 1/4",
+        "¾": " 3/4",
+        "⅓": " 1/3",
+        "⅔": " 2/3",
+        **dict.fromkeys("✅✔☑\ufe0f🎉😊🙂😀👍💰", " "),
     }
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SPACING = re.compile(r"\\(?:[,;:! ]|left\b|right\b|displaystyle\b|quad\b|qquad\b)|\*\*|__")
-_DELIMITER = re.compile(r"\\?[$€£]|\\[()\[\]]|USD\b")
+_DELIMITER = re.compile(
+    r"(?:\b(?:US|USD|CA|AU|NZ|HK|C|A))?\\?[$€£¥₹¢]|\\[()\[\]]|\b(?:USD|EUR|GBP|INR)\b|\bRs\.?(?=\s*[0-9])"
+)
+_TIMES = re.compile(r"(?<=[0-9)])\s*(?:x|times)\s*(?=[0-9(])")
+_THOUSANDS = re.compile(r"[kK](?![A-Za-z])")
+# Of these math-verify reads a part and leaves the rest: `1 2`, `18_2`, `18 \equiv 3`.
+_READ_IN_PART = re.compile(
+    r"[0-9]\s+(?:[A-Za-z]\s+)?[0-9]|[0-9)}\]]\s*_|\\(?:equiv|approx|sim|[pb]?mod|[lcdv]?dots[a-z]?)(?![A-Za-z])"
+)
+_NEGATIVE = re.compile(r"^(?:negative|minus)\s+(?=\\?[$€£]?\s*[.0-9])", re.IGNORECASE)
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
 
 _PLAIN = r"(?:[0-9]{1,3}(?:[ ,][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
@@ -54,19 +71,24 @@ _GREATEST_POWER = 300
 _DEGREES = r"(?:°|\^\s*\{?\s*\\circ\s*\}?)"
 _UNIT = re.compile(
     rf"\s*{_DEGREES}?\s*(?:(?:[A-Za-z]{{2,}}|[mghslLkKCFNJWV](?![A-Za-z]))"
-    r"[^0-9=+*^<>|\\{}\[\]]*(?:\s*\^?\s*\{?[23²³]\}?)?)?"
+    r"[^0-9=+*^<>|\\{}\[\]]*(?:\s*\^\s*\{?[23]\}?|(?<=[a-z])[23]|[²³])?)?"
 )
 _NO_UNIT = re.compile(
     r"\s*(?:or|and|to|plus|minus|by|over|divided|multiplied|squared|cubed|factorial|choose|mod|pi|"
     r"sqrt|sin|cos|tan|log|ln|exp|infinity|half|halves|quarters?|thirds?|out|of\s+[0-9]|point|"
-    r"[a-z](?=\s*$)(?<![mghslk]))\b"
+    r"if|unless|but|then|no|nope|wait|actually|sorry|oops|hmm|[a-z](?=\s*$)(?<![mghslk]))\b",
+    re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r"\s\((?=[^()]*(?:[A-Za-z]{2}|=))|;|,\s+(?!(?:and|or)\b)(?=[A-Za-z])|"
-    r"\s(?:because|since|so|which|as|i\.e)\b"
+    r"(?:\s\((?=[^()]*(?:[A-Za-z]{2}|=))|;(?!\s*[-.0-9])|,\s+(?=[A-Za-z])|\s(?:--|[\u2013\u2014])\s+(?=[A-Za-z]))"
+    r"(?!\s*(?:and|or|but|then|plus|minus|times|if|unless|no|nope|wait|actually)\b)|"
+    r"\s(?:because|since|so|which|as|i\.e)\b",
+    re.IGNORECASE,
 )
 _ARITHMETIC = re.compile(
-    r"(?:[A-Za-z']{2,}[ ,:]+)*(?:[-+*/0-9.,()% ]|(?<=[0-9 ])x(?=\s*[0-9])|\\(?:times|cdot)\b)*"
+    r"(?:(?<![0-9A-Za-z'])(?!(?:not?|never|if|wrong|incorrect)\b)[A-Za-z']{2,}(?![A-Za-z'(])|"
+    r"[-+*/0-9.,:()% ]|(?<=[0-9 ])x(?=\s*[0-9])|\\(?:times|cdot)\b)*+",
+    re.IGNORECASE,
 )
 _NAME = re.compile(r"[A-Za-z_\\{} ']*")
 _LETTER = re.compile(r"\(?[A-Za-z]\)?")  # of a choice
@@ -75,8 +97,11 @@ _WORDS = re.compile(
     r"\\(?:begin|end)\{[a-z]+\*?\}|\\[A-Za-z]+|\b(?:sqrt|pi|sin|cos|tan|log|ln|exp|infinity|or|and)\b"
 )
 _HEDGES = re.compile(
-    r"\b(?:not?|than|twice|thrice|half|double|triple|times|least|most|over|under|between|or|and|"
-    r"never|plus|minus|if|except|without|first|incorrect|wrong)\b|n['\u2019]t\b",
+    r"\b(?:not?|than|twice|thrice|half|double|triple|times|least|most|over|under|between|or|and|but|"
+    r"never|plus|minus|negative|if|except|without|first|wrong|incorrect(?:ly)?|hardly|barely|"
+    r"neither|nor|nothing|different|divisible|far from|dozen|step|part|page|question|problem|"
+    r"(?:square|cube|root|sum|product|multiple|factor|third|quarter|fifth|tenth|%|percent) of)\b|"
+    r"n['\u2019]t\b",
     re.IGNORECASE,
 )
 
@@ -118,7 +143,8 @@ def read(claim: str, *, sentence: bool = True) -> Reading:
         if found is not None:
             return Reading(text=found.text, values=found.values, decimal=found.decimal, named=named)
     expression = _without_unit(text)
-    if not is_prose(expression) and not _LETTER.fullmatch(expression):
+    broken = _LETTER.fullmatch(expression) or _READ_IN_PART.search(expression)
+    if not broken and not is_prose(expression):
         return Reading(text=_readable(expression), named=named)
     return (_only_number(text) if sentence else None) or Reading(text="")
 
@@ -130,7 +156,10 @@ def tidy(claim: str) -> str:
         text = pattern.sub(r" \1 ", text)
     text = _SPACING.sub(" ", text.replace("{,}", ",").replace(r"\!", "").replace(r"\,", ""))
     text = _FRACTION.sub(_slash, _DELIMITER.sub("", text))
-    return " ".join(text.split()).strip(" .,;:*_`\"'=~")
+    text = re.sub(r"\\approx(?![A-Za-z])", "=", text)
+    text = _TIMES.sub(r"\\times ", text)
+    text = _NEGATIVE.sub("-", re.sub(r"[ .,;:*_`\"'=~\\]+$", "", " ".join(text.split())))
+    return re.sub(r"^(?:[ ,;:*_`\"'=~]|\.(?![0-9]))+", "", text)
 
 
 def _slash(match: re.Match[str]) -> str:
@@ -148,12 +177,12 @@ def is_prose(text: str) -> bool:
     return re.search(r"[^\W\d_]{3,}", _WORDS.sub(" ", text)) is not None
 
 
-def _number(text: str) -> Reading | None:
+def _number(written: str) -> Reading | None:
     """A number with or without its unit and an aside, and nothing more."""
-    match = _NUMERAL.match(text)
+    match = _NUMERAL.match(written)
     if match is None:
         return None
-    rest = text[match.end() :]
+    rest = written[match.end() :]
     if not _is_unit(rest):
         rest = _ASIDE.split(rest, maxsplit=1)[0]
     value = _value(match) if _is_unit(rest) else None
@@ -166,8 +195,11 @@ def _number(text: str) -> Reading | None:
         values.append(value * scale)
     if match["percent"]:
         values.append(value / 100)
+    text = _as_latex(match, value)
+    if _THOUSANDS.match(rest):
+        values, text = [1000 * value], rf"{text}\times 1000"
     decimal = match["plain"] is not None and not match["percent"]
-    return Reading(text=_as_latex(match, value), values=tuple(values), decimal=decimal)
+    return Reading(text=text, values=tuple(values), decimal=decimal)
 
 
 def _is_unit(rest: str) -> bool:
@@ -205,7 +237,7 @@ def _as_latex(match: re.Match[str], value: Fraction) -> str:
 
 def _without_unit(text: str) -> str:
     # `2 \sqrt{3} cm`: words behind an expression that has ended.
-    cut = re.sub(r"(?<=[0-9})\]])\s+[A-Za-z][A-Za-z .'-]*(?:\^?\{?[23²³]\}?)?$", "", text)
+    cut = re.sub(r"(?<=[0-9})\]])\s+[A-Za-z][A-Za-z .'-]*(?:\s*\^\{?[23]\}?|[²³])?$", "", text)
     removed = text[len(cut) :]
     return text if _NO_UNIT.match(removed) else cut
 

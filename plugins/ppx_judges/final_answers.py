@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from ppx_judges.expressions import LONGEST, is_prose
 
 MARKERS = (
-    r"####",
+    r"^[ \t>#*_]*+answer\b[*_ \t]*$",
+    # No heading, such as "#### 2. Sell the eggs" with text below it.
+    r"####(?![ \t*_]*+[0-9]{1,2}[.):][ \t*_]+[a-z][^\n]{0,200}\n\s{0,20}\S)",
+    r"<answer>",
     r"\\(?:boxed|fbox)\b",
     r"\b(?:final[ \t]+)?answer\b[*_]*[ \t]*[:=]",
     r"\b(?:final[ \t]+)?answer\b(?:[ \t][^\n.:=]{0,60}?)??[ \t](?:is|equals|would be)\b",
@@ -19,7 +22,8 @@ MARKERS = (
 ends of a line. After one that ends in front of a brace, the answer is what the braces hold."""
 
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-_SENTENCE_END = re.compile(r"[.?](?=\s|$)|!$")
+# Also where an end-of-text token or a closing tag begins; within a line, `!` is a factorial.
+_SENTENCE_END = re.compile(r"\.+(?=\s|$|<)|\?|!$|<\||</|<(?:eos|end)")
 _BRACE = re.compile(r"(?<!\\)[{}]")
 _DIGIT = re.compile(r"[0-9]")
 _DECORATION = " \t\r\n*_`\"':"
@@ -28,6 +32,22 @@ _DENIAL = re.compile(
     r"\b(?:not?|none|never|cannot|neither|unknown|undefined|impossible|undetermined)\b|n['\u2019]t\b",
     re.IGNORECASE,
 )
+_HEADING = re.compile(r"[^\W\d_]{3}")
+_ITEM = re.compile(r"[0-9]{1,2}[.)][ \t]+\S")
+_NOT_CLAIMED = re.compile(
+    r"\b(?:incorrect|wrong|whether|if|unless|thought|suppose|assum(?:e|ed|ing)|"
+    r"(?:students|people|one|you|they|some|many|others)(?: [a-z]+)? (?:think|say|believe|guess))"
+    r"(?: that)?(?: (?:the|my|your|an?|this|final|correct))*[ \t*_]*\Z",
+    re.IGNORECASE,
+)
+_TAKES_BACK = re.compile(
+    r"[\s.!$*_\"')\]\\}]{0,20}(?:or\s|but wait|(?:no|nope)(?=[,.!:;]|\s+wait)|wait|"
+    r"actually|sorry|oops|hmm|correction)\b",
+    re.IGNORECASE,
+)
+_AS_WRONG = re.compile(r"\b(?:wrong|incorrect|mistake|not (?:right|correct))\b", re.IGNORECASE)
+_SHOWN = 80
+_NUMBER = re.compile(r"[0-9](?:[0-9,.]*[0-9])?")
 
 
 def compile_markers(markers: Sequence[str]) -> re.Pattern[str]:
@@ -54,36 +74,58 @@ def without_calculator(text: str) -> str:
 def final_answer(text: str, markers: re.Pattern[str]) -> str | None:
     """What stands behind the last marker, as written; None where there is none.
 
-    A marker with no mathematics behind it ("The answer is correct, as we saw.") is passed over,
-    unless it denies that there is an answer.
+    Passed over are: a marker with no mathematics behind it ("The answer is correct, as we saw."),
+    unless it denies that there is an answer; a question ("Is the answer 5?"); what is told as
+    another's or as wrong ("many think that the answer is"); a heading in words behind ``####``.
+    An answer that the next words take back ("18. No, wait, it is 20.") is given with those words.
     """
     claims = []
     inside = 0
     for match in markers.finditer(text):
         if match.start() >= inside:
-            claim, end = _behind(text, match.end())
-            inside = end or 0
-            claims.append(claim)
-    return next((claim for claim in reversed(claims) if _says_something(claim)), None)
+            claim, end, inside = _behind(text, match.end())
+            if _is_claimed(text, match.start()) and _says_something(match[0], claim):
+                claims.append((claim, end))
+    if not claims:
+        return None
+    claim, end = claims[-1]
+    return claim if _stands(text, claim, end) else claim + text[end : end + _SHOWN]
 
 
-def _says_something(claim: str) -> bool:
-    if not claim:
+def _is_claimed(text: str, start: int) -> bool:
+    return _NOT_CLAIMED.search(text, max(0, start - 60), start) is None
+
+
+def _says_something(marker: str, claim: str) -> bool:
+    if not claim or claim.endswith("?"):
         return False
-    return bool(_DIGIT.search(claim) or _DENIAL.search(claim)) or not is_prose(claim)
+    if _DENIAL.search(claim):
+        return True
+    if marker.endswith("#") and _HEADING.match(claim):
+        return not is_prose(claim)
+    return bool(_DIGIT.search(claim)) or not is_prose(claim)
 
 
-def _behind(text: str, start: int) -> tuple[str, int | None]:
-    """What follows, and where the braces that hold it end."""
+def _stands(text: str, claim: str, end: int) -> bool:
+    """False where the next words take the claim back, and what follows ends with another number."""
+    if not _TAKES_BACK.match(text, end):
+        return True
+    rest = text[end : end + 2 * LONGEST]
+    numbers = _NUMBER.findall(rest)
+    return numbers[-1:] == _NUMBER.findall(claim)[-1:] if numbers else not _AS_WRONG.search(rest)
+
+
+def _behind(text: str, start: int) -> tuple[str, int, int]:
+    """What follows, where it ends, and from where on another marker counts."""
     while start < len(text) and text[start] in " \t":
         start += 1
-    if text.startswith("{", start):
-        end = _closing(text, start)
-        # Braces that are never closed stay: an answer that was cut off can then not be read.
-        return (
-            (text[start : start + LONGEST], None) if end is None else (text[start + 1 : end], end)
-        )
-    return _line(text, start), None
+    if not text.startswith("{", start):
+        return *_line(text, start), start
+    end = _closing(text, start)
+    # Braces that are never closed stay: an answer that was cut off can then not be read.
+    if end is None:
+        return text[start : start + LONGEST], start, start
+    return text[start + 1 : end], end, end
 
 
 def _closing(text: str, start: int) -> int | None:
@@ -95,15 +137,22 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def _line(text: str, start: int) -> str:
-    """The rest of the line or, where that says nothing, the next line that says something."""
+def _line(text: str, start: int) -> tuple[str, int]:
+    """The rest of the line or, where that says nothing, the next that does; and where it ends."""
     blank = _BLANK.match(text, start)
-    start = blank.end() if blank else start
+    begin = blank.end() if blank else start
     # Twice as long, so that what is cut off here is too long to be read as an answer.
-    line = text[start : start + 2 * LONGEST].split("\n", 1)[0].strip(_DECORATION)
-    return first_sentence(line) if line.strip("$[]\\ ") else ""
+    line = text[begin : begin + 2 * LONGEST].split("\n", 1)[0]
+    # Of a list the first item is not the answer, and its number even less.
+    item = "\n" in text[start:begin] and _ITEM.match(line)
+    sentence = line if item else first_sentence(line)
+    claim = sentence.strip(_DECORATION) if sentence.strip("$[]\\ ") else ""
+    return claim, begin + len(sentence)
 
 
 def first_sentence(text: str) -> str:
-    """Up to the first mark that ends a sentence; within a line, `!` is a factorial."""
-    return _SENTENCE_END.split(text, maxsplit=1)[0].strip()
+    """Up to the first mark that ends a sentence, with that mark if it is a question's."""
+    end = _SENTENCE_END.search(text)
+    if end is None:
+        return text
+    return text[: end.end() if end[0] == "?" else end.start()]

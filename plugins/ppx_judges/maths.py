@@ -24,7 +24,7 @@ from ppx_judges.final_answers import (
 from ppx_judges.shown import correct, shown, unknown, wrong
 from ppx_judges.verifying import Verifiers
 
-RULES = 1
+RULES = 2
 """Raised with every change of the rules that can change a verdict."""
 
 
