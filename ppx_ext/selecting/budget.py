@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppx_ext.selecting.order import Array, Positions, refuse_nan, tie_hashes, turned
+from ppx_ext.selecting.order import Array, Positions, refuse_nan, sampled, tie_hashes, turned
 
 SAMPLE = 1 << 18
 CHUNK = 1 << 17
@@ -151,6 +151,8 @@ def choose(
     for margin in (*MARGINS, None):
         bound = _bound(scores, used, limit, margin, hardest=hardest)
         kept = _Kept(limit=limit, hardest=hardest, seed=seed, bound=bound)
+        if used is None:
+            kept.capacity = max(kept.capacity, 2 * limit)
         for rows in _candidates(scores, used, kept):
             kept.add(rows)
         rows = kept.prune()
@@ -214,14 +216,14 @@ def _candidates(scores: Array, lengths: Array | None, kept: _Kept) -> Iterator[_
     for start in range(0, max(len(scores), 1), CHUNK):
         chunk = scores[start : start + CHUNK]
         hits = _within(chunk, kept.bound, hardest=kept.hardest)
-        values = chunk[hits]
-        refuse_nan(values, start, hits)
+        at, values = hits + start, chunk[hits]
+        refuse_nan(values, at)
         part = None if lengths is None else lengths[start : start + CHUNK][hits]
         if part is not None and len(part) and part.min() < 0:
-            row = start + int(hits[np.argmax(part < 0)])
+            row = int(at[np.argmax(part < 0)])
             raise ValueError(f"the length of row {row} (counted from 0) is below 0")
         values = turned(values, hardest=kept.hardest)
-        yield _Rows(at=(hits + start).astype(small), values=values, lengths=part)
+        yield _Rows(at=at.astype(small), values=values, lengths=part)
 
 
 def _within(chunk: Array, bound: Array | None, *, hardest: bool) -> Positions:
@@ -238,7 +240,7 @@ def _bound(
     """An upper bound of the `turned` scores that ``limit`` takes; None where all may be taken."""
     if margin is None or len(scores) <= 2 * SAMPLE:
         return None
-    at = np.sort(np.random.default_rng(0).integers(0, len(scores), SAMPLE))
+    at = sampled(len(scores), SAMPLE)
     values = turned(scores[at], hardest=hardest)
     if lengths is None:
         mean = limit * SAMPLE / len(scores)

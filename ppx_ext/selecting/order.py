@@ -41,12 +41,18 @@ def tie_hashes(positions: Positions, seed: int, *, hardest: bool) -> Hashes:
     return ~found if hardest else found
 
 
-def refuse_nan(chunk: Array, start: int) -> None:
-    """Refuse scores that have no place in an order; ``start`` is the first row's position.
+def refuse_nan(scores: Array, at: Positions) -> None:
+    """Refuse scores that have no place in an order; ``at`` are their positions.
 
     Raises:
         ValueError: a score is NaN; the message names its row.
     """
-    if chunk.dtype.kind == "f" and len(chunk) and np.isnan(chunk.min()):
-        row = start + int(np.flatnonzero(np.isnan(chunk))[0])
+    if scores.dtype.kind == "f" and len(scores) and np.isnan(scores.min()):
+        row = int(at[np.argmax(np.isnan(scores))])
         raise ValueError(f"the score of row {row} (counted from 0) is not a number")
+
+
+def sampled(rows: int, count: int) -> Positions:
+    """A random position of each of ``count`` stretches of equal length, ascending."""
+    edges = np.arange(count + 1, dtype=np.int64) * rows // count
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ppx_ext.selecting.order import Array, Hashes, Positions, hashes
+from ppx_ext.selecting.order import Array, Hashes, Positions, hashes, refuse_nan, sampled
 
-CHUNK = 1 << 16
+CHUNK = 1 << 15
 SAMPLE = 1 << 16
 EDGES = 10**6
 TOP = 2**64 - 1
@@ -70,14 +70,12 @@ def quantile_bins(scores: Array, bins: int) -> Label:
         raise ValueError(f"{len(scores)} scores cannot be parted into {bins} strata")
     sample = scores
     if len(scores) > EDGES:
-        sample = scores[np.sort(np.random.default_rng(0).integers(0, len(scores), EDGES))]
+        sample = scores[sampled(len(scores), EDGES)]
     edges = np.quantile(sample, np.arange(1, bins) / bins)
 
     def label(at: Positions) -> Array:
         found = scores[at]
-        if found.dtype.kind == "f" and np.isnan(found).any():
-            row = int(at[np.argmax(np.isnan(found))])
-            raise ValueError(f"the score of row {row} (counted from 0) is not a number")
+        refuse_nan(found, at)
         return np.searchsorted(edges, found, side="right")
 
     return label
@@ -139,17 +137,26 @@ class _Lowest:
     def prune(self) -> None:
         joined = [(self.at, self.label, self.hash), *self.pieces]
         at, label, order = (np.concatenate(parts) for parts in zip(*joined, strict=True))
-        by = np.lexsort((order, label))
+        by = np.argsort(label.astype(_smallest(len(self.asked))), kind="stable")
         counts = np.bincount(label, minlength=len(self.asked))
-        rank = np.arange(len(by)) - np.repeat(np.cumsum(counts) - counts, counts)
-        low = by[rank < np.repeat(self.asked, counts)]
-        self.at, self.label, self.hash = at[low], label[low], order[low]
-        self.pieces, self.size = [], len(low)
-        if len(low) and (self.counts() == self.asked).all():
+        low = [by[:0]]
+        for group, count in zip(np.split(by, np.cumsum(counts)), self.asked, strict=False):
+            if len(group) > count:
+                group = group[np.argpartition(order[group], count)[:count]]
+            low.append(group)
+        kept = np.concatenate(low)
+        self.at, self.label, self.hash = at[kept], label[kept], order[kept]
+        self.pieces, self.size = [], len(kept)
+        if len(kept) and (self.counts() == self.asked).all():
             self.top = int(self.hash.max())
 
     def counts(self) -> Array:
         return np.bincount(self.label, minlength=len(self.asked))
+
+
+def _smallest(strata: int) -> type[np.integer[Any]]:
+    """A type for the labels: those of 16 bits are sorted in linear time."""
+    return np.uint16 if strata <= 1 << 16 else np.int64
 
 
 def _sweep(rows: int, label: Label, asked: Array, seed: int, top: int) -> _Lowest:
@@ -169,7 +176,7 @@ def _top(rows: int, label: Label, asked: Array) -> int:
     """A hash that the wanted rows of every stratum will hardly exceed, told by a sample."""
     if rows <= 2 * SAMPLE or not asked.any():
         return TOP
-    at = np.sort(np.random.default_rng(0).integers(0, rows, SAMPLE))
+    at = sampled(rows, SAMPLE)
     seen = np.bincount(label(at).astype(np.int64), minlength=len(asked))[: len(asked)]
     sizes = (seen - 6 * np.sqrt(seen)) * (rows / SAMPLE)
     need = (asked + 6 * np.sqrt(asked))[asked > 0]
