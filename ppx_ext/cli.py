@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import ppx_ext
-from ppx_ext.commands import files, looking, recipes, training
+from ppx_ext.commands import files, looking, recipes, study, training
 from ppx_ext.commands.options import example
 
 
@@ -54,5 +54,6 @@ for _command in (
     training.doctor,
     training.demo,
     recipes.recipes,
+    study.problems,
 ):
     main.add_command(_command)

@@ -1,0 +1,45 @@
+"""Commands of the controlled study: problems, and `ppx study difficulty`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ppx_ext.commands import options
+from ppx_ext.commands.options import example
+
+
+@click.command(
+    epilog=example(
+        "ppx problems --ops 2 8 --count 1000 --seed 0 train.jsonl",
+        "ppx problems --ops 9 12 --count 200 --split test test.jsonl",
+    )
+)
+@click.argument("out", metavar="OUT", type=options.NEW)
+@click.option("--ops", type=(int, int), metavar="LOW HIGH", required=True, help="Operations.")
+@click.option("--count", type=int, required=True, help="How many problems.")
+@click.option("--seed", default=0, show_default=True, help="Draws them.")
+@click.option("--split", default="train", show_default=True, help="train or test; no overlap.")
+@click.option("--modulus", default=7, show_default=True, help="Of all arithmetic.")
+@click.option("--distractors", default=0, show_default=True, help="Counts nobody needs, in each.")
+def problems(
+    out: Path,
+    ops: tuple[int, int],
+    count: int,
+    seed: int,
+    split: str,
+    modulus: int,
+    distractors: int,
+) -> None:
+    """Write word problems whose answers need a known number of operations.
+
+    Rows have prompt, response (solved step by step), ops and answer. All differ in structure; each
+    number of operations from LOW to HIGH comes up equally often. OUT ends in .jsonl.
+    """
+    from ppx_ext.problems import Settings, write
+    from ppx_ext.problems.supply import split_named
+
+    settings = Settings(ops=ops, modulus=modulus, distractors=distractors, split=split_named(split))
+    write(out, settings, count=count, seed=seed)
+    click.echo(f"Wrote {out}: {count} problems.")
