@@ -23,7 +23,7 @@ from ppx_judges.job import Job, SandboxLostError
 from ppx_judges.preflight import LOCAL, prove
 from ppx_judges.settings import CodeSettings
 
-HARNESS = "1"
+HARNESS = "2"
 
 
 class Runner(Protocol):

@@ -20,12 +20,17 @@ class NoProgramError(ValueError):
 def program_of(response: str) -> str:
     """The first fenced block in Python or without a language; then any block; then all of it.
 
-    Text between ``[BEGIN]`` and ``[DONE]`` counts where there is no fence.
+    Text between ``[BEGIN]`` and ``[DONE]`` counts where there is no fence. A ``[DONE]`` without a
+    ``[BEGIN]``, which was the prompt's last word then, ends the response: what follows is the next
+    problem of a base model that goes on.
 
     Raises:
         NoProgramError: nothing is there, or the block is not closed: the response was cut.
     """
     text = response.replace("\r\n", "\n").replace("\r", "\n")
+    done = text.find("[DONE]")
+    if done >= 0 and "[BEGIN]" not in text[:done]:
+        text = text[:done]
     blocks = [_block(match) for match in _FENCED.finditer(text)]
     if blocks:
         _, code, closed = next((each for each in blocks if each[0] in _PYTHON), blocks[0])

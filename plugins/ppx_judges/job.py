@@ -105,10 +105,10 @@ def report_of(said: str, nonce: str, why: str) -> tuple[str, str]:
         SandboxLostError: the checker did not even begin.
     """
     lines = [line[len(nonce) :] for line in said.splitlines() if line.startswith(nonce)]
-    found: list[list[str]] = [json.loads(line) for line in lines]
-    if ["ready"] not in found:
+    if not lines:
         raise SandboxLostError(why or said.strip()[-300:] or "it said nothing")
-    final = found[-1]
-    if final == ["ready"]:
+    try:
+        judgement, reason = json.loads(lines[-1])
+    except ValueError:  # nothing but "ready", or a report that was cut off
         return "wrong", why or "ended before the tests did"
-    return str(final[0]), str(final[1])
+    return str(judgement), str(reason)

@@ -16,6 +16,7 @@ from ppx_judges.inside.wire import Broken, Ended, Pipe
 
 CORRECT, WRONG, UNKNOWN = "correct", "wrong", "unknown"
 _TICK = 0.1
+_LONGEST = 1000  # of a reason, which may quote the program; a pipe takes this in one write
 
 
 class Over(Exception):
@@ -64,7 +65,7 @@ def _read(source: str) -> str:
 
 def _say(nonce: str, what: list[str]) -> None:
     # In one write, after a line's end of its own.
-    os.write(1, f"\n{nonce} {json.dumps(what)}\n".encode())
+    os.write(1, f"\n{nonce} {json.dumps([each[:_LONGEST] for each in what])}\n".encode())
 
 
 def _judge(job: dict[str, Any], folder: str, ready: Child | None) -> None:

@@ -109,6 +109,10 @@ TAKES = {
     "10 GB of output, in spite of errors": "import os\nblock = b'x' * 2**20\n"
     "for _ in range(10 * 1024):\n    try: os.write(1, block)\n    except OSError: pass\n"
     "def f(x): return x + 1",
+    "an exception of a huge name": "def f(x):\n"
+    "    raise type('X' * 10**7, (Exception,), {})('y' * 10**7)",
+    "an exception that never says": "class E(Exception):\n    def __str__(self):\n"
+    "        while True: pass\ndef f(x): raise E",
     "deep recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x)",
     "deep answer": "def f(x):\n    a = []\n    for _ in range(10**6): a = [a]\n    return a",
     "disk": "import os\nfor d in ('/tmp', '/dev/shm', '/sandbox', '/', '/dev', '/var/tmp'):\n"

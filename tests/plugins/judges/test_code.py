@@ -39,6 +39,9 @@ def judge() -> Iterator[Opened]:
         ("```x = 1```", "x = 1"),
         ("```\npython\nx = 1\n```", "python\nx = 1"),  # as the authors' labels have it
         ("[BEGIN]\nx = 1\n[DONE]\nThat is it.", "x = 1"),
+        ("x = 1\n[DONE]\nWrite another.\n[BEGIN]\ny = 2\n[DONE]", "x = 1"),
+        ("x = 1\n[DONE]\n```python\ny = 2\n```", "x = 1"),
+        ("```python\nx = 1\n```\n[DONE]", "x = 1"),
         ("x = 1\n", "x = 1"),
     ],
 )

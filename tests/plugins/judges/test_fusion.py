@@ -21,7 +21,7 @@ import pytest
 from ppx_ext import Answer, Judgement
 from ppx_judges import sandbox
 from ppx_judges.checks import checks_of
-from ppx_judges.job import Job, report_of, start
+from ppx_judges.job import Job, SandboxLostError, report_of, start
 from ppx_judges.settings import CodeSettings
 from tests.plugins.judges.hostile import ENDS, LIES, RIGHT, SAYS, TAKES, TESTS
 from tests.plugins.judges.sandboxed import needs_bubblewrap, opened
@@ -173,3 +173,12 @@ def test_a_checker_with_rights_takes_them_from_the_program(
         done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert report_of(done.stdout, job.nonce, done.stderr)[0] == "correct", done.stdout
     assert not (tmp_path / "job").exists()
+
+
+def test_a_report_that_was_cut_off_is_no_verdict_and_no_failure() -> None:
+    nonce = "n" * 32
+    ready, cut = f'\n{nonce} ["ready"]\n', f'\n{nonce} ["correct", "all 3 asser\n'
+    assert report_of(ready + cut, nonce, "")[0] == "wrong"
+    assert report_of(ready, nonce, "timed out") == ("wrong", "timed out")
+    with pytest.raises(SandboxLostError):
+        report_of("nothing of it", nonce, "")
