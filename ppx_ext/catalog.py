@@ -19,18 +19,18 @@ from ppx_ext import hookspecs
 
 GROUP = "ppx_ext"
 
-KINDS: Mapping[str, tuple[str, tuple[type[c.Component], ...]]] = types.MappingProxyType(
+HOOKS: Mapping[str, Mapping[str, type[c.Component]]] = types.MappingProxyType(
     {
-        "scorer": ("ppx_register_scorers", (c.TokenScorer, c.ExampleScorer)),
-        "mask": ("ppx_register_masks", (c.Mask,)),
-        "builder": ("ppx_register_builders", (a.Builder,)),
-        "judge": ("ppx_register_judges", (a.Judge,)),
-        "generator": ("ppx_register_generators", (a.Generator,)),
-        "sampler": ("ppx_register_samplers", (c.Sampler,)),
-        "eval suite": ("ppx_register_eval_suites", (c.EvalSuite,)),
+        "ppx_register_scorers": {"scorer": c.TokenScorer, "measure": c.ExampleScorer},
+        "ppx_register_masks": {"mask": c.Mask},
+        "ppx_register_builders": {"builder": a.Builder},
+        "ppx_register_judges": {"judge": a.Judge},
+        "ppx_register_generators": {"generator": a.Generator},
+        "ppx_register_samplers": {"sampler": c.Sampler},
+        "ppx_register_eval_suites": {"eval suite": c.EvalSuite},
     }
 )
-"""Kind of component -> the hook that offers it and the types it may have."""
+"""Hook -> the kinds of component that it offers, each with its type."""
 
 C = TypeVar("C", bound=c.Component)
 
@@ -136,9 +136,9 @@ def _register(manager: pluggy.PluginManager, distribution: str, module: Any) -> 
 def _collect(found: list[tuple[str, Any]]) -> Catalog:
     entries: dict[tuple[str, str], Entry] = {}
     for distribution, module in found:
-        for kind, (hook, allowed) in KINDS.items():
+        for hook in HOOKS:
             for component in _call(module, hook, distribution):
-                _check(component, allowed, hook, distribution)
+                kind = _kind(component, hook, distribution)
                 _add(entries, Entry(kind=kind, component=component, distribution=distribution))
     folders = [_call(module, "ppx_register_recipes", name) for name, module in found]
     observers = [getattr(module, "ppx_stage_finished", None) for _, module in found]
@@ -161,15 +161,15 @@ def _call(module: Any, hook: str, distribution: str) -> Any:
         ) from error
 
 
-def _check(
-    component: Any, allowed: tuple[type[c.Component], ...], hook: str, distribution: str
-) -> None:
-    if not isinstance(component, allowed):
-        wanted = " or ".join(kind.__name__ for kind in allowed)
-        raise CatalogError(
-            f"{hook}() of distribution {distribution!r} returned a {type(component).__name__}; "
-            f"it must return a list of {wanted}"
-        )
+def _kind(component: Any, hook: str, distribution: str) -> str:
+    for kind, expected in HOOKS[hook].items():
+        if isinstance(component, expected):
+            return kind
+    wanted = " or ".join(expected.__name__ for expected in HOOKS[hook].values())
+    raise CatalogError(
+        f"{hook}() of distribution {distribution!r} returned a {type(component).__name__}; "
+        f"it must return a list of {wanted}"
+    )
 
 
 def _add(entries: dict[tuple[str, str], Entry], entry: Entry) -> None:

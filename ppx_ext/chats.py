@@ -28,6 +28,7 @@ class Skip:
         "template cannot mark the response",
         "unreadable row",
         "no target",
+        "not measured",
     ]
     detail: str
 

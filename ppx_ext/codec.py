@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Key:
         name: the score's name.
         exact: float64 is kept as given; else float16.
         fields: plain JSON values (data, scorer, settings, model, dtype).
+        each: what one score is of: a target, or a whole row (exact; NaN = not measured).
 
     Raises:
         ValueError: the name cannot be that of a folder and a column.
@@ -39,6 +40,7 @@ class Key:
     name: str
     exact: bool
     fields: Mapping[str, Any]
+    each: Literal["target", "row"] = "target"
 
     def __post_init__(self) -> None:
         """Check the name."""
@@ -49,7 +51,13 @@ class Key:
 
     def words(self) -> dict[str, Any]:
         """All that the fingerprint is made of."""
-        return {"score": self.name, "exact": self.exact, "codec": CODEC, **self.fields}
+        of_rows = {"each": "row"} if self.each == "row" else {}
+        return {"score": self.name, "exact": self.exact, "codec": CODEC, **of_rows, **self.fields}
+
+    def sizes(self, targets_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Bytes of each row's scores, by the number of its targets."""
+        scores_N = np.ones_like(targets_N) if self.each == "row" else targets_N
+        return scores_N * (8 if self.exact else 2)
 
     @property
     def fingerprint(self) -> str:
@@ -101,8 +109,10 @@ class Encoded:
     sizes_N: npt.NDArray[np.int64]
 
 
-def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key) -> Encoded:
-    """The bytes of some rows, checked.
+def encode_rows(
+    values: Sequence[Floats] | Floats, examples: Sequence[Example], key: Key
+) -> Encoded:
+    """The bytes of some rows, checked; a score of each row is one array, float (N,).
 
     Raises:
         ValueError: a row is missing, of another length, not finite or beyond float16; it is named.
@@ -111,6 +121,8 @@ def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key)
         raise ValueError(
             f"the scorer of {key.name!r} returned {len(values)} results for {len(examples)} rows"
         )
+    if key.each == "row":
+        return _encode_measure(values, examples, key)
     targets = [(np.count_nonzero(example.target_T),) for example in examples]
     if [np.shape(scores_R) for scores_R in values] == targets:
         data = np.concatenate(values) if len(values) else np.empty(0)
@@ -125,6 +137,22 @@ def encode_rows(values: Sequence[Floats], examples: Sequence[Example], key: Key)
         data=np.frombuffer(b"".join(rows), dtype="<f8" if key.exact else "<f2"),
         sizes_N=np.asarray([len(row) for row in rows], dtype=np.int64),
     )
+
+
+def _encode_measure(values: Any, examples: Sequence[Example], key: Key) -> Encoded:
+    score_N = np.asarray(values, dtype="<f8")
+    if score_N.shape != (len(examples),):
+        raise ValueError(
+            f"the measure of {key.name!r} returned shape {score_N.shape} for {len(examples)} rows; "
+            f"it must be ({len(examples)},), one number for each row"
+        )
+    if np.isinf(score_N).any():
+        at = int(np.argmax(np.isinf(score_N)))
+        raise ValueError(
+            f"row {examples[at].row}: the {key.name} is {score_N[at]}. Mend the row, or take it "
+            "out; a row that cannot be measured has NaN, and is left out."
+        )
+    return Encoded(data=score_N, sizes_N=np.full(len(score_N), 8, dtype=np.int64))
 
 
 def _encode_row(scores_R: Floats, example: Example, key: Key) -> bytes:

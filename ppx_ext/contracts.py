@@ -152,12 +152,16 @@ class ExampleScorer(Component):
             and for the mask.
         columns: ``columns(settings)`` names the columns of a row that are read; only these are in
             ``Example.columns``.
+        model: ``model(settings)`` names the model that ``tools`` are asked about, or None where
+            none is; it takes part in the fingerprint under which scores are kept. Without it,
+            ``tools.token_scores`` is refused.
         unit: what one unit of the score is, for axes and tables.
     """
 
     score: Callable[[Any, Sequence[Scored], Tools], Floats]
     needs: Callable[[Any], Sequence[Need]] = lambda settings: ()
     columns: Callable[[Any], Sequence[str]] = lambda settings: ()
+    model: Callable[[Any], ModelRef | None] = lambda settings: None
     unit: str = ""
 
 
@@ -214,6 +218,9 @@ class Choice:
         epochs: how many passes ``index_K`` spells out one after the other; within one, a row is
             there at most once.
         window: quantiles of difficulty that were chosen from, or None.
+        left_out: reason -> rows that were not chosen because of it; all of them, each once.
+        prior: whether the window comes from a rule believed beforehand (`priors`), so that it is
+            no finding.
         notes: shortfalls and whatever else the user must be told, in words.
         numbers: more for the record.
     """
@@ -222,6 +229,8 @@ class Choice:
     ordered: bool = False
     epochs: int = 1
     window: tuple[float, float] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    prior: bool = False
     notes: tuple[str, ...] = ()
     numbers: Numbers = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from ppx_ext.contracts import Example, ModelRef, Tools
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from ppx_ext.contracts import Floats
+    from ppx_ext.contracts import Floats, Ints
     from ppx_ext.plan import Scoring
 
 
@@ -122,7 +122,13 @@ def check_tokenizer(tokenizer: Tokenizer, ref: ModelRef, *, trust_remote_code: b
         )
 
 
-def lend(base: Base, *, scoring: Scoring, trust_remote_code: bool = False) -> Tools:
+def lend(
+    base: Base,
+    *,
+    scoring: Scoring,
+    trust_remote_code: bool = False,
+    tokenizer: Tokenizer | None = None,
+) -> Tools:
     """The `Tools` of a run: token scores under ``base``, or under a model that a method names."""
 
     @functools.cache
@@ -160,4 +166,16 @@ def lend(base: Base, *, scoring: Scoring, trust_remote_code: bool = False) -> To
         except engine.NotFiniteError as error:
             raise engine.NotFiniteError(examples[error.row].row, error.score) from error
 
-    return Tools(token_scores=token_scores)
+    return Tools(
+        token_scores=token_scores, decode=None if tokenizer is None else _decode(tokenizer)
+    )
+
+
+def _decode(tokenizer: Tokenizer) -> Callable[[Ints], str]:
+    def decode(ids: Ints) -> str:
+        text = tokenizer.decode(
+            ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+    return decode

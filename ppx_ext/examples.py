@@ -168,6 +168,13 @@ class Examples:
         return self.dataset.select_columns(list(dict.fromkeys(wanted))).with_format("arrow")
 
 
+def with_rows(dataset: Dataset) -> Dataset:
+    """The data set with the column `ROW`: as it is, or the rows counted from 0."""
+    if ROW in dataset.column_names:
+        return dataset
+    return dataset.add_column(ROW, np.arange(len(dataset), dtype=np.int64))
+
+
 def _flat(table: pa.Table, name: str, start: int) -> tuple[Any, npt.NDArray[np.int64]]:
     """All values of the list column ``name``, and the length of each row."""
     import pyarrow as pa

@@ -18,7 +18,7 @@ from ppx_ext.effects import Base
 from ppx_ext.examples import GOLD, ROW, SOURCE, Examples
 from ppx_ext.files import fingerprint
 from ppx_ext.plan import Plan
-from ppx_ext.scored import ScoredRows, score_rows, version_of
+from ppx_ext.scored import Origin, ScoredRows, score_rows, version_of
 from ppx_ext.stages import Stage
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def mask_dataset(
     store: Path,
     state: Numbers | None = None,
     drop_rows: bool = True,
+    origin: Origin | None = None,
 ) -> Masked:
     """Score and mask a tokenised data set (columns ``input_ids`` and ``labels``).
 
@@ -86,6 +87,8 @@ def mask_dataset(
         state: the training set's fitted state, for an evaluation set; None or {} fits one.
         drop_rows: leave out rows without a kept target (hosts drop them, or fail, as they choose);
             an evaluation set keeps them.
+        origin: what the rows were chosen from (`choose_stage.Chosen.origin`), so that nothing is
+            scored again.
 
     Raises:
         ValueError: wrong columns or labels, a score that is no number, or no target is kept.
@@ -96,9 +99,8 @@ def mask_dataset(
         return Masked(dataset=dataset, records=(), state={})
     examples = Examples(dataset=dataset, ends=tokens.end_of_turn_ids(tokenizer))
     chosen = _golds(dataset) if plan.masked_rows == "gold" else None
-    scored = _score(
-        examples, chosen, plan=plan, catalog=catalog, base=base, tokenizer=tokenizer, root=store
-    )
+    lent = {"catalog": catalog, "base": base, "tokenizer": tokenizer, "root": store}
+    scored = _score(examples, chosen, origin, plan=plan, **lent)
     fitted = state or _fitted(stage, scored)
     decided, numbers = _decide(stage, fitted, scored, seed=plan.seed, tokenizer=tokenizer)
     keep = decided if chosen is None else _spread(decided, chosen, len(dataset))
@@ -141,18 +143,26 @@ def _golds(dataset: Dataset) -> list[int]:
     return places
 
 
-def _score(examples: Examples, chosen: list[int] | None, *, plan: Plan, **lent: Any) -> ScoredRows:
+def _score(
+    examples: Examples,
+    chosen: list[int] | None,
+    origin: Origin | None,
+    *,
+    plan: Plan,
+    **lent: Any,
+) -> ScoredRows:
     assert plan.mask is not None
     needs = plan.mask.component.needs(plan.mask.settings)
     if chosen is None:
-        return score_rows(needs, examples, plan=plan, **lent)
+        return score_rows(needs, examples, plan=plan, origin=origin, **lent)
     part = examples.dataset.select(chosen)
     if ROW not in part.column_names:
         part = part.add_column(ROW, np.asarray(chosen, dtype=np.int64))
     golds = dataclasses.replace(examples, dataset=part)
     if not chosen:
         return ScoredRows(examples=golds, stored={})
-    return score_rows(needs, golds, plan=plan, **lent)
+    known = None if origin is None else origin.part(chosen)
+    return score_rows(needs, golds, plan=plan, origin=known, **lent)
 
 
 def _fitted(stage: Stage[Mask], scored: ScoredRows) -> Numbers:

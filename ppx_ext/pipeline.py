@@ -1,20 +1,22 @@
-"""The flow: tokenised rows -> scores -> mask -> labels -> prepared data set with its records.
+"""The flow: tokenised rows -> chosen rows -> mask -> labels -> prepared data set with its records.
 
 A newcomer reads this module first. The stages are functions of a data set that also yield a
 `StageRecord`: a builder gives rows in the model's own words before they are tokenised
-(`building`, which hosts call), the mask decides what is trained on (`mask_stage`).
+(`building`, which hosts call), a sampler chooses rows by their difficulty (`choose_stage`), the
+mask decides which of their tokens are trained on (`mask_stage`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext import manifest
 from ppx_ext.catalog import Catalog
+from ppx_ext.choose_stage import Chosen, choose_dataset
 from ppx_ext.contracts import StageRecord
 from ppx_ext.effects import Base
 from ppx_ext.examples import Examples
@@ -28,7 +30,17 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-__all__ = ["Masked", "Prepared", "Tokenized", "load_prepared", "mask_dataset", "prepare"]
+__all__ = [
+    "Chosen",
+    "Masked",
+    "Prepared",
+    "Tokenized",
+    "choose_and_mask",
+    "choose_dataset",
+    "load_prepared",
+    "mask_dataset",
+    "prepare",
+]
 
 log = logging.getLogger(__name__)
 
@@ -64,40 +76,47 @@ def prepare(found: Tokenized, out: Path, *, overwrite: bool = False) -> Prepared
 
     Raises:
         ValueError: ``out`` was prepared from other inputs (each is named) and ``overwrite`` is
-            False; a stage is not offered yet; or as `mask_dataset`.
+            False; or as `choose_dataset` and `mask_dataset`.
         OSError: something cannot be written.
     """
     started = time.perf_counter()
-    plan = found.plan
-    _check_offered(plan)
     ends = end_of_turn_ids(found.tokenizer)
     inputs = _inputs(found, Examples(dataset=found.dataset, ends=ends))
     manifest.claim(out, inputs, overwrite=overwrite)
-    masked = mask_dataset(
-        found.dataset,
-        plan=plan,
-        catalog=found.catalog,
-        base=found.base,
-        tokenizer=found.tokenizer,
-        store=out / manifest.SCORES,
-    )
+    chosen, masked = choose_and_mask(found, out / manifest.SCORES)
     scored = time.perf_counter()
-    _write(found, masked, inputs, out)
+    _write(found if chosen is None else replace(found, dataset=chosen.dataset), masked, inputs, out)
     seconds = {"stages": scored - started, "total": time.perf_counter() - started}
     write_json(out / manifest.TIMINGS, {"seconds": seconds})
     return load_prepared(out)
 
 
-def _check_offered(plan: Plan) -> None:
-    if plan.choose is not None:
-        raise ValueError(
-            f"ppx.choose: {plan.choose.component.name!r} is installed, but this version of ppx-ext "
-            "does not run the stage 'choose' yet; take it out of the block"
-        )
+def choose_and_mask(found: Tokenized, store: Path) -> tuple[Chosen | None, Masked]:
+    """Choose among the rows, where the plan asks for it, and mask what was chosen.
+
+    The records of `Masked` tell of both. Nothing is scored twice.
+
+    Raises:
+        ValueError, OSError: as `choose_dataset` and `mask_dataset`.
+    """
+    lent: dict[str, Any] = {
+        "plan": found.plan,
+        "catalog": found.catalog,
+        "base": found.base,
+        "tokenizer": found.tokenizer,
+        "store": store,
+    }
+    if found.plan.choose is None:
+        return None, mask_dataset(found.dataset, **lent)
+    chosen = choose_dataset(found.dataset, **lent)
+    masked = mask_dataset(chosen.dataset, origin=chosen.origin, **lent)
+    return chosen, replace(masked, records=(chosen.record, *masked.records))
 
 
 def _inputs(found: Tokenized, examples: Examples) -> dict[str, Any]:
-    """All that rows and scores hang on. A change of the mask's settings is none: it reuses them."""
+    """All that rows and scores hang on. The settings of choosing and masking are no part of it:
+    another run with others reuses the scores, and writes the data set anew.
+    """
     return {
         "schema": manifest.SCHEMA,
         "base": {

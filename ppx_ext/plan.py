@@ -232,7 +232,7 @@ def _measure(
         by,
         "ppx.choose.by",
         catalog,
-        "scorer",
+        "measure",
         c.ExampleScorer,
         problems,
         example="response_length",

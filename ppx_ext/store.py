@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,13 @@ from ppx_ext.contracts import Example
 from ppx_ext.examples import Chunk, Examples
 from ppx_ext.files import write_atomic, write_json
 from ppx_ext.progress import progress
+from ppx_ext.stored import Stored, open_shard, stored_in
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-    from ppx_ext.contracts import Floats
+    from ppx_ext.contracts import Floats, Places
 
     Score = Callable[[Sequence[Example]], Sequence[Floats]]
+    ScoreAt = Callable[[int, Sequence[Example]], Sequence[Floats] | Floats]
 
 __all__ = [
     "Key",
@@ -38,6 +36,8 @@ __all__ = [
     "encode",
     "encode_rows",
     "fill",
+    "fill_at",
+    "pick",
     "quantize",
     "stored_in",
     "write_shard",
@@ -45,63 +45,6 @@ __all__ = [
 
 WAIT_SECONDS = 30.0
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """One score of a data set, on disk and whole.
-
-    Attributes:
-        folder: where its shards lie.
-        key: what it is.
-        rows: rows of the data set.
-        shard_rows: rows in each shard but the last.
-    """
-
-    folder: Path
-    key: Key
-    rows: int
-    shard_rows: int
-
-    def __iter__(self) -> Iterator[Floats]:
-        for path in self.shards():
-            for stored in _open(path).column(self.key.name).to_pylist():
-                yield decode(stored, exact=self.key.exact)
-
-    def shards(self) -> list[Path]:
-        """The files, in the order of rows."""
-        count = -(-self.rows // self.shard_rows)
-        return [self.folder / f"{shard:05d}.arrow" for shard in range(count)]
-
-    def dataset(self, column: str) -> Dataset:
-        """The stored bytes as a memory-mapped data set of one ``binary`` column.
-
-        To be joined with ``datasets.concatenate_datasets([rows, scores], axis=1)``.
-        """
-        from datasets import Dataset, concatenate_datasets
-
-        parts = [Dataset.from_file(str(path)) for path in self.shards()]
-        return concatenate_datasets(parts).rename_column(self.key.name, column)
-
-
-def stored_in(folder: Path, rows: int) -> Stored:
-    """A score that `fill` has finished, by its folder.
-
-    Raises:
-        ValueError: its key or one of its shards is missing.
-    """
-    path = folder / "key.json"
-    if not path.exists():
-        raise ValueError(f"{path} is missing: the scores were moved or removed; make them again")
-    fields = json.loads(path.read_text())
-    shard_rows, name, exact = (fields.pop(key) for key in ("shard_rows", "score", "exact"))
-    fields.pop("codec")
-    key = Key(name=name, exact=exact, fields=fields)
-    stored = Stored(folder=folder, key=key, rows=rows, shard_rows=shard_rows)
-    missing = [path.name for path in stored.shards() if not path.exists()]
-    if missing:
-        raise ValueError(f"{folder} lacks {', '.join(missing)}; make the scores again")
-    return stored
 
 
 def fill(
@@ -130,6 +73,22 @@ def fill(
             shard belongs to other rows. Finished shards stay.
         OSError: a shard cannot be written (disk full); it is named.
     """
+    return fill_at(root, key, examples, lambda _, rows: score(rows), shard_rows=shard_rows)
+
+
+def pick(
+    root: Path, key: Key, examples: Examples, source: Stored, index_K: Places, *, shard_rows: int
+) -> Stored:
+    """As `fill`, of rows whose scores lie in ``source`` already, at the places ``index_K``."""
+
+    def read(start: int, rows: Sequence[Example]) -> Sequence[Floats]:
+        return source.at(index_K[start : start + len(rows)])
+
+    return fill_at(root, key, examples, read, shard_rows=shard_rows)
+
+
+def fill_at(root: Path, key: Key, examples: Examples, score: ScoreAt, *, shard_rows: int) -> Stored:
+    """As `fill`; ``score`` is also told the place of the first row that it is handed."""
     folder = root / key.folder
     folder.mkdir(parents=True, exist_ok=True)
     rows = _settle_key(folder, key, shard_rows)
@@ -153,7 +112,7 @@ def _fill_missing(
     missing: dict[int, Path],
     stored: Stored,
     examples: Examples,
-    score: Score,
+    score: ScoreAt,
     advance: Callable[[int], None],
 ) -> None:
     wait = False
@@ -174,7 +133,7 @@ def _size(stored: Stored, shard: int) -> int:
 
 
 def _finish(
-    path: Path, start: int, stored: Stored, examples: Examples, score: Score, *, wait: bool
+    path: Path, start: int, stored: Stored, examples: Examples, score: ScoreAt, *, wait: bool
 ) -> bool:
     """See to it that one shard is there; False where another process is at work on it."""
     from filelock import FileLock, Timeout
@@ -192,7 +151,7 @@ def _finish(
     try:
         if not _is_good(path, stored.key, chunk):
             rows = list(chunk.examples(examples.ends))
-            write_shard(path, stored.key, chunk, encode_rows(score(rows), rows, stored.key))
+            write_shard(path, stored.key, chunk, encode_rows(score(start, rows), rows, stored.key))
     finally:
         lock.release()
     return True
@@ -220,7 +179,7 @@ def write_shard(path: Path, key: Key, chunk: Chunk, rows: Encoded) -> None:
         "ppx_model": str(key.fields.get("model")),
         "ppx_dtype": "float64" if key.exact else "float16",
         "ppx_rows": chunk.digest,
-        "ppx_shape": f"({len(chunk)}, targets of the row)",
+        "ppx_shape": f"({len(chunk)}, {'1' if key.each == 'row' else 'targets of the row'})",
     }
     schema = pa.schema([pa.field(key.name, pa.binary())], metadata=metadata)
     ends = np.cumsum([0, *rows.sizes_N]).astype(np.int32)
@@ -235,13 +194,6 @@ def write_shard(path: Path, key: Key, chunk: Chunk, rows: Encoded) -> None:
     write_atomic(path, write)
 
 
-def _open(path: Path) -> pa.Table:
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_stream(source).read_all()
-
-
 def _is_good(path: Path, key: Key, chunk: Chunk) -> bool:
     """Whether the shard is there, whole, and of these very rows.
 
@@ -254,14 +206,14 @@ def _is_good(path: Path, key: Key, chunk: Chunk) -> bool:
     if not path.exists():
         return False
     try:
-        table = _open(path)
+        table = open_shard(path)
         metadata = table.schema.metadata or {}
         found = {name.decode(): value.decode() for name, value in metadata.items()}
         sizes = pc.binary_length(table.column(key.name)).to_numpy()
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         log.warning("%s cannot be read (%s): its rows are scored again", path, error)
         return False
-    wanted = chunk.targets_N * (8 if key.exact else 2)
+    wanted = key.sizes(chunk.targets_N)
     if (
         found.get("ppx_fingerprint") != key.fingerprint
         or found.get("ppx_rows") != chunk.digest

@@ -129,5 +129,5 @@ def test_kinds_cover_every_hook_that_registers_components() -> None:
     from ppx_ext import hookspecs
 
     named = {name for name in dir(hookspecs) if name.startswith("ppx_register_")}
-    assert named - {hook for hook, _ in catalog.KINDS.values()} == {"ppx_register_recipes"}
-    assert TokenScorer in catalog.KINDS["scorer"][1]
+    assert named - set(catalog.HOOKS) == {"ppx_register_recipes"}
+    assert catalog.HOOKS["ppx_register_scorers"]["scorer"] is TokenScorer

@@ -218,13 +218,6 @@ def test_a_changed_column_of_the_users_own_scores_is_never_served_from_before(
     assert (after.dataset["labels"][row][-1] == -100) is (float(np.float16(value)) > 4.0)
 
 
-def test_stages_that_are_not_offered_yet_are_refused(tmp_path: Path) -> None:
-    chosen = plan.Stage(component=fakes.BELOW, settings=fakes.MaskSettings())
-    asked = plan.Plan(choose=chosen)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"ppx\.choose: .* does not run the stage 'choose' yet"):
-        pipeline.prepare(fakes.tokenized(fakes.dataset(), plan=asked), tmp_path)
-
-
 def test_the_fakes_keep_their_own_contract() -> None:
     testing.check_token_scorer(fakes.MOD)
     testing.check_mask(fakes.BELOW)
