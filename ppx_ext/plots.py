@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 
 # matplotlib knows no CSS variables: each stands for one while it draws, and is then put back.
-_INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
-_ARMS = ("#040404", "#050505", "#060606", "#070707")
+INK, SOFT, LINE = "#010101", "#020202", "#030303"
+ARMS = ("#040404", "#050505", "#060606", "#070707")
 _VARIABLES = {
-    _INK: "var(--ink)",
-    _SOFT: "var(--soft)",
-    _LINE: "var(--line)",
-    **{colour: f"var(--arm-{place})" for place, colour in enumerate(_ARMS)},
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    **{colour: f"var(--arm-{place})" for place, colour in enumerate(ARMS)},
 }
-_MARKERS = ("o", "D", "s", "^")
+MARKERS = ("o", "D", "s", "^")
 _FONT_SIZE = 11
 
 
@@ -37,60 +37,60 @@ def gain_against_forgetting(base: Json, arms: Sequence[Json]) -> str | None:
     """
     if base["target"] is None or base["other"] is None:
         return None
-    with _figure("gain", width=5.2, height=4.2) as (figure, axes):
-        axes.axhline(0, color=_LINE, linewidth=1)
-        axes.axvline(0, color=_LINE, linewidth=1)
-        axes.plot(0, 0, marker="*", markersize=12, color=_INK, linestyle="")
-        axes.annotate("base", (0, 0), (6, 6), textcoords="offset points", color=_INK)
+    with drawn("gain", width=5.2, height=4.2) as (figure, axes):
+        axes.axhline(0, color=LINE, linewidth=1)
+        axes.axvline(0, color=LINE, linewidth=1)
+        axes.plot(0, 0, marker="*", markersize=12, color=INK, linestyle="")
+        axes.annotate("base", (0, 0), (6, 6), textcoords="offset points", color=INK)
         for place, arm in enumerate(arms):
             _draw_arm(axes, base, arm, place)
         axes.set_xlabel("change on the target (points)")
         axes.set_ylabel("change on the other tasks (points)")
         axes.margins(0.12)
-        axes.legend(frameon=False, labelcolor=_INK, loc="best")
-        return _svg(figure, "Gain on the target against change on the other tasks, one mark a run")
+        axes.legend(frameon=False, labelcolor=INK, loc="best")
+        return svg(figure, "Gain on the target against change on the other tasks, one mark a run")
 
 
 def _draw_arm(axes: Axes, base: Json, arm: Json, place: int) -> None:
-    colour, marker = _ARMS[place % len(_ARMS)], _MARKERS[place % len(_MARKERS)]
+    colour, marker = ARMS[place % len(ARMS)], MARKERS[place % len(MARKERS)]
     gains = [run["target"] - base["target"] for run in arm["runs"]]
     kept = [run["other"] - base["other"] for run in arm["runs"]]
     look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": ""}
     axes.plot(gains, kept, markersize=6, alpha=0.45, markeredgewidth=0, **look)
     mean = (sum(gains) / len(gains), sum(kept) / len(kept))
     label = f"{arm['name']} (mean of {len(gains)})" if len(gains) > 1 else arm["name"]
-    axes.plot(*mean, markersize=12, markeredgecolor=_INK, label=label, **look)
+    axes.plot(*mean, markersize=12, markeredgecolor=INK, label=label, **look)
 
 
 def tasks(base: Json, arms: Sequence[Json], *, target: Sequence[str]) -> str:
     """Accuracy of the base and of each arm (mean over seeds) on each task, in percent."""
     names = list(base["tasks"])
-    with _figure("tasks", width=5.2, height=0.9 + 0.36 * len(names)) as (figure, axes):
+    with drawn("tasks", width=5.2, height=0.9 + 0.36 * len(names)) as (figure, axes):
         for row, name in enumerate(names):
             values = [base["tasks"][name], *(arm["mean"]["tasks"][name] for arm in arms)]
-            axes.plot([min(values), max(values)], [row, row], color=_LINE, linewidth=3, zorder=1)
+            axes.plot([min(values), max(values)], [row, row], color=LINE, linewidth=3, zorder=1)
         rows = range(len(names))
         base_values = [base["tasks"][name] for name in names]
         axes.plot(base_values, rows, marker="|", markersize=13, markeredgewidth=2, linestyle="",
-                  color=_INK, label="base", zorder=3)  # fmt: skip
+                  color=INK, label="base", zorder=3)  # fmt: skip
         for place, arm in enumerate(arms):
             values = [arm["mean"]["tasks"][name] for name in names]
-            axes.plot(values, rows, marker=_MARKERS[place % 4], markersize=7, linestyle="",
-                      color=_ARMS[place % 4], label=arm["name"], zorder=2, alpha=0.85)  # fmt: skip
+            axes.plot(values, rows, marker=MARKERS[place % 4], markersize=7, linestyle="",
+                      color=ARMS[place % 4], label=arm["name"], zorder=2, alpha=0.85)  # fmt: skip
         labels = [f"{name} (target)" if name in target else name for name in names]
         axes.set_yticks(list(rows), labels)
         axes.invert_yaxis()
         axes.set_xlim(-3, 103)
         axes.set_xlabel("accuracy (%)")
         axes.legend(
-            frameon=False, labelcolor=_INK, loc="lower center", ncol=len(arms) + 1,
+            frameon=False, labelcolor=INK, loc="lower center", ncol=len(arms) + 1,
             bbox_to_anchor=(0.5, 1.0), handletextpad=0.3, columnspacing=1.2,
         )  # fmt: skip
-        return _svg(figure, "Accuracy on each task: the base and each way of tuning it")
+        return svg(figure, "Accuracy on each task: the base and each way of tuning it")
 
 
 @contextmanager
-def _figure(name: str, *, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def drawn(name: str, *, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the page's colours; ``name`` keeps its ids apart from those of other figures."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -104,16 +104,17 @@ def _figure(name: str, *, width: float, height: float) -> Iterator[tuple[Figure,
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_LINE)
-        axes.tick_params(color=_LINE, labelcolor=_SOFT)
-        axes.xaxis.label.set_color(_SOFT)
-        axes.yaxis.label.set_color(_SOFT)
-        axes.grid(color=_LINE, linewidth=0.5, alpha=0.6)
+        axes.spines[["left", "bottom"]].set_color(LINE)
+        axes.tick_params(color=LINE, labelcolor=SOFT)
+        axes.xaxis.label.set_color(SOFT)
+        axes.yaxis.label.set_color(SOFT)
+        axes.grid(color=LINE, linewidth=0.5, alpha=0.6)
         axes.set_axisbelow(True)
         yield figure, axes
 
 
-def _svg(figure: Figure, label: str) -> str:
+def svg(figure: Figure, label: str) -> str:
+    """A drawn figure as inline SVG; ``label`` is what a screen reader says."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
