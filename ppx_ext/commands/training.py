@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -96,13 +97,22 @@ def doctor(recipe: str, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command(epilog=example("ppx demo", "ppx demo --data train.jsonl --out out/mine"))
+@click.command(
+    epilog=example("ppx demo", "ppx demo --data train.jsonl --prompt ask --response say")
+)
 @click.option("--out", type=options.NEW, default=Path("out/demo"), show_default=True)
 @click.option("--data", metavar="PATH_OR_ID", help="Rows to learn, instead of the embedded task.")
 @click.option("--rows", type=click.IntRange(min=1), help="Learn only so many rows.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Train each way so many times.")
-def demo(out: Path, data: str | None, rows: int | None, seeds: int | None) -> None:
+@click.option("--prompt", metavar="COLUMN", help="Column of --data with the prompt, if unclear.")
+@click.option("--response", metavar="COLUMN", help="Column of --data with the gold response.")
+@click.option("--messages", metavar="COLUMN", help="Column of --data with a whole chat, instead.")
+def demo(out: Path, data: str | None, rows: int | None, seeds: int | None, **named: Any) -> None:
     """Fine-tune a small embedded model with and without the mask, and compare."""
     from ppx_ext.demo import run
 
-    run.run(out, data=data, rows=rows, seeds=run.DEFAULT_SEEDS if seeds is None else seeds)
+    fields = {key: name for key, name in named.items() if name}
+    if fields and data is None:
+        raise click.UsageError("--prompt, --response and --messages name columns of --data")
+    seeds = run.DEFAULT_SEEDS if seeds is None else seeds
+    run.run(out, data=data, rows=rows, seeds=seeds, fields=fields)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ppx_ext.cli import main
 from ppx_ext.demo import tasks
 from ppx_ext.demo.jobs import Settings, answer_of
 from ppx_ext.demo.material import HELD_OUT_EVERY, embedded, from_data
@@ -226,3 +228,19 @@ def test_the_marked_answer_counts(text: str, answer: str) -> None:
 def test_the_base_is_small_and_safe() -> None:
     assert sum(path.stat().st_size for path in BASE.iterdir()) < 8 * 2**20
     assert not list(BASE.glob("*.bin"))
+
+
+def test_columns_are_named_only_of_data_that_is_given() -> None:
+    shown = CliRunner().invoke(main, ["demo", "--prompt", "ask", "--response", "say"])
+    assert shown.exit_code == 2
+    assert "name columns of --data" in shown.output
+
+
+def test_unclear_columns_are_named_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"ask": "1+1?", "say": "2"}\n')
+    given = ["demo", "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out")]
+    unclear = CliRunner().invoke(main, given)
+    assert "Columns: ask, say" in unclear.output
+    wrong = CliRunner().invoke(main, [*given, "--prompt", "asks", "--response", "say"])
+    assert wrong.exit_code == 1
+    assert "no column is called asks" in wrong.output
