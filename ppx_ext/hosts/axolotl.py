@@ -1,8 +1,8 @@
 """ppx-ext as an Axolotl plugin: ``plugins: [ppx_ext.hosts.axolotl.PpxPlugin]`` and a `ppx:` block.
 
 A run goes: `register` checks the block; `load_datasets` builds the rows, lets Axolotl tokenise
-them, scores what came out under the base, masks it and hands it to Axolotl; `post_trainer_create`
-makes sure that this is what the trainer got, and writes ``ppx_state.json``.
+them, chooses among what came out, masks it by scores under the base and hands it to Axolotl;
+`post_trainer_create` makes sure that this is what the trainer got, and writes ``ppx_state.json``.
 
 Axolotl swallows an ImportError of a plugin and trains on without it, so none may leave here.
 """
@@ -64,19 +64,19 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         return "ppx_ext.hosts.axolotl_config.PpxArgs"
 
     def load_datasets(self, cfg: DictDefault, preprocess: bool = False) -> TrainDatasetMeta | None:
-        """Axolotl's data, built and masked; every process of a launch comes through here.
+        """Axolotl's data, built, chosen and masked; every process of a launch comes through here.
 
         The data set is returned, and not put into the config: were another plugin to load data
         too, Axolotl stops, where otherwise ours would be lost unseen.
         """
         plan = self._plan(cfg)
-        if plan is None or not (plan.build or plan.mask):
+        if plan is None or not axolotl_run.changes_data(plan):
             return None
         from axolotl.common.datasets import TrainDatasetMeta
 
         assert self.catalog is not None
         axolotl_run.speak_through_axolotl()
-        stages = [stage.component.name for stage in (plan.build, plan.mask) if stage]
+        stages = [stage.component.name for stage in (plan.build, plan.choose, plan.mask) if stage]
         LOG.info(f"ppx-ext is active: {', '.join(stages)}, {plan.apply}")
         prepared = axolotl_data.prepare(cfg, plan, self.catalog)
         self.run = axolotl_run.Run(plan=plan, catalog=self.catalog, prepared=prepared)
@@ -113,13 +113,13 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         if plan is None:
             return
         assert self.catalog is not None
-        if self.run is None and not (plan.build or plan.mask):
+        if self.run is None and not axolotl_run.changes_data(plan):
             self.run = axolotl_run.Run(plan=plan, catalog=self.catalog, prepared=None)
         if self.run is None:
             raise RuntimeError(
                 "the trainer was made without `PluginManager.load_datasets(cfg)`, so nothing is "
-                "built or masked and this would be a plain run. Start with `axolotl train` (from "
-                "Python: axolotl.cli.train.do_train), which calls it."
+                "built, chosen or masked and this would be a plain run. Start with `axolotl train` "
+                "(from Python: axolotl.cli.train.do_train), which calls it."
             )
         notes = {"seed": self.seed, **self.run.attach(trainer)}
         self._tell(self.seed, notes["loss"])

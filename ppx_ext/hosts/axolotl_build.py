@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppx_ext.examples import SOURCE
 from ppx_ext.hosts import axolotl_strategy
 from ppx_ext.rows import Fields
 
@@ -117,6 +118,7 @@ def _pointed_at(path: Path, entry: Any, cfg: DictDefault, tokenizer: Any) -> dic
         "field_messages": "messages",
         "field_thinking": entry.get("template_thinking_key") or _THINKING,
         "roles_to_train": _reader(entry, cfg, tokenizer).roles_to_train,
+        axolotl_strategy.KEEP: [SOURCE],
     }
 
 

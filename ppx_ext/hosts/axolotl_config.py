@@ -61,9 +61,7 @@ def _refusals(cfg: Mapping[str, Any], plan: Plan) -> list[str]:
     """Modes in which the plan cannot be right, each with the reason and the mend."""
     found = []
     if plan.choose:
-        found.append(
-            f"{BLOCK}.choose: this version of ppx-ext does not run the stage yet. Take the key out."
-        )
+        found += [text for refused, text in _CHOOSE_REFUSALS if refused(cfg)]
     if plan.build:
         found += [text for refused, text in _BUILD_REFUSALS if refused(cfg)]
         found += _unbuildable(cfg)
@@ -92,6 +90,24 @@ _MASK_REFUSALS: _Refusals = (
         lambda cfg: cfg.get("processor_type"),
         f"{BLOCK}.mask: rows with images or sound (`processor_type`) cannot be scored; only text "
         "can. Remove the mask.",
+    ),
+)
+
+_CHOOSE_REFUSALS: _Refusals = (
+    (
+        lambda cfg: cfg.get("streaming") or cfg.get("pretraining_dataset"),
+        f"{BLOCK}.choose: a streamed data set (`streaming`, `pretraining_dataset`) is never there "
+        "as a whole, so that its rows cannot be compared. Remove `streaming: true`.",
+    ),
+    (
+        lambda cfg: cfg.get("rl") or cfg.get("reward_model") or cfg.get("process_reward_model"),
+        f"{BLOCK}.choose: measures are of responses in supervised fine-tuning; `rl` and reward "
+        "models learn from pairs. Remove the stage, or train with plain SFT.",
+    ),
+    (
+        lambda cfg: cfg.get("processor_type"),
+        f"{BLOCK}.choose: rows with images or sound (`processor_type`) cannot be measured; only "
+        "text can. Remove the stage.",
     ),
 )
 

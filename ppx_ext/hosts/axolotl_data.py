@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext import pipeline
-from ppx_ext.examples import SOURCE
-from ppx_ext.hosts import axolotl_build, axolotl_edit, axolotl_hash, built
+from ppx_ext.examples import ROW, SOURCE
+from ppx_ext.hosts import (
+    axolotl_build,
+    axolotl_edit,
+    axolotl_hash,
+    axolotl_order,
+    axolotl_strategy,
+    built,
+    chosen,
+)
 from ppx_ext.hosts.axolotl_base import base_of
 
 if TYPE_CHECKING:
@@ -32,8 +39,6 @@ if TYPE_CHECKING:
     from ppx_ext.contracts import Numbers, StageRecord
     from ppx_ext.effects import Base
     from ppx_ext.plan import Plan
-
-_COUNTS = ("total_num_tokens", "total_supervised_tokens", "sample_packing_eff_est")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,27 +66,30 @@ class Prepared:
 
 
 def prepare(cfg: DictDefault, plan: Plan, catalog: Catalog) -> Prepared:
-    """Build, tokenise as Axolotl does, then score and mask. Every process calls this at once.
+    """Build, tokenise as Axolotl does, then choose and mask. Every process calls this at once.
 
     Raises:
-        ValueError: the data cannot be built or masked; the row or the key is named.
+        PlanError: the config would undo the order of the chosen rows.
+        ValueError: the data cannot be built, chosen or masked; the row or the key is named.
     """
     base = base_of(cfg, plan)
     plain = tokenize(cfg, plan, catalog, base)
     masks = plan.mask is not None and (plan.apply != "online" or plan.mask_eval)
-    if not masks:
-        train, evaluation = map(_for_collators, (plain.train, plain.evaluation))
+    if not (masks or plan.choose):
+        train, evaluation = (_for_collators(rows, plan) for rows in (plain.train, plain.evaluation))
         return dataclasses.replace(plain, train=train, evaluation=evaluation)
-    masked, evaluation = _mask(plain, plan, catalog, base)
+    masked, evaluation = _masked(plain, plan, catalog, base)
     del base
     _free_memory()
-    train = _for_collators(masked.dataset)
-    steps = plain.steps if len(train) == len(plain.train) else _count_steps(cfg, train)
+    train = _for_collators(masked.dataset, plan)
+    steps = axolotl_order.steps_in_order(
+        cfg, train, chosen.order_of(masked.records), before=(len(plain.train), plain.steps)
+    )
     cfg.total_supervised_tokens = kept = targets(train)
     return dataclasses.replace(
         plain,
         train=train,
-        evaluation=evaluation,
+        evaluation=_for_collators(evaluation, plan),
         steps=steps,
         records=(*plain.records, *masked.records),
         state=masked.state,
@@ -97,13 +105,16 @@ def tokenize(cfg: DictDefault, plan: Plan, catalog: Catalog, base: Base) -> Prep
     from axolotl.loaders import load_tokenizer
 
     tokenizer = load_tokenizer(cfg)
-    if plan.build or plan.mask:
+    if plan.build or plan.choose or plan.mask:
         _check_vocabulary(cfg, plan, tokenizer)
     changes, records = axolotl_build.built_datasets(
         cfg, plan, catalog, base, tokenizer, _built_folder(cfg, plan)
     )
+    if plan.choose and not (cfg.val_set_size or cfg.curriculum_sampling):
+        # In the user's order, ties are broken as in other hosts. Rows are shuffled when drawn.
+        changes["shuffle_merged_datasets"] = False
     with _changed(cfg, **changes):
-        (train, evaluation, steps), edited = _read(cfg, plan, tokenizer)
+        (train, evaluation, steps), edited = _read(cfg, plan, catalog, tokenizer)
     numbers = {
         "rows": len(train),
         "targets": targets(train),
@@ -158,14 +169,18 @@ def _built_folder(cfg: DictDefault, plan: Plan) -> Path:
 
 
 def _read(
-    cfg: DictDefault, plan: Plan, tokenizer: Any
+    cfg: DictDefault, plan: Plan, catalog: Catalog, tokenizer: Any
 ) -> tuple[tuple[Dataset, Dataset | None, int | None], int]:
     """Training rows, evaluation rows and steps, as Axolotl makes them; and how many were edited."""
     from axolotl.utils.data import prepare_datasets
 
-    root, content = _root(cfg), axolotl_hash.content_hash(cfg, tokenizer)
+    columns = chosen.columns_read(plan, catalog)
+    root, content = _root(cfg), axolotl_hash.content_hash(cfg, tokenizer, columns)
     edits = root / "ppx" / "edited"
     changes, edited = axolotl_edit.edited_datasets(cfg, plan, edits, content, tokenizer)
+    if columns:
+        entries = changes.get("datasets", cfg.datasets)
+        changes["datasets"] = axolotl_strategy.carrying(entries, columns)
     folder = root / f"ppx-{content}"
     _remove_torn(folder)
     # The real config and not a copy: Axolotl notes counts in it that its trainer needs.
@@ -186,9 +201,10 @@ def targets(dataset: Dataset) -> int:
     return total
 
 
-def _mask(
+def _masked(
     plain: Prepared, plan: Plan, catalog: Catalog, base: Base
 ) -> tuple[pipeline.Masked, Dataset | None]:
+    """Training rows, chosen and masked; evaluation rows, masked where that is asked for."""
     lent: dict[str, Any] = {
         "plan": plan,
         "catalog": catalog,
@@ -196,22 +212,22 @@ def _mask(
         "tokenizer": plain.tokenizer,
         "store": plain.scores,
     }
-    masked = pipeline.mask_dataset(plain.train, **lent)
+    masked = chosen.choose_and_mask(plain.train, **lent)
     if not plan.mask_eval or plain.evaluation is None:
-        return masked, _for_collators(plain.evaluation)
+        return masked, plain.evaluation
     # A share of the training rows is built like them; rows of `test_datasets` are all golds.
     which = plan.masked_rows if SOURCE in plain.evaluation.column_names else "all"
     evaluation = pipeline.mask_dataset(
         plain.evaluation,
         **{**lent, "plan": dataclasses.replace(plan, apply="baked", masked_rows=which)},
-        state=masked.state if masked.records else None,
+        state=masked.state,
         drop_rows=False,
     )
-    return masked, _for_collators(evaluation.dataset)
+    return masked, evaluation.dataset
 
 
-def _for_collators(dataset: Any) -> Any:
-    """No collator can pad words, or a list of floats for each token, which a mask may have read."""
+def _for_collators(dataset: Any, plan: Plan) -> Any:
+    """No collator can pad words, or what a stage read of a row, or floats for each token."""
     if dataset is None:
         return None
     numbers = [
@@ -219,20 +235,11 @@ def _for_collators(dataset: Any) -> Any:
         for name, feature in dataset.features.items()
         if "float" in getattr(getattr(feature, "feature", None), "dtype", "")
     ]
-    words = [name for name in dataset.column_names if name == SOURCE]
-    return dataset.remove_columns([*numbers, *words])
-
-
-def _count_steps(cfg: DictDefault, train: Dataset) -> int | None:
-    """Steps anew, since rows without a target left the data set."""
-    from axolotl.utils.trainer import calculate_total_num_steps
-
-    if os.environ.get("AXOLOTL_IS_PREPROCESS") == "1":
-        return -1
-    for key in _COUNTS:
-        cfg[key] = None
-    steps = int(calculate_total_num_steps(cfg, train))
-    return min(steps, cfg.max_steps) if cfg.max_steps else steps
+    places = [] if plan.mask is not None and plan.apply == "collator" else [ROW]
+    read = {SOURCE, *chosen.row_columns(plan), *places} - {"input_ids", "labels"}
+    return dataset.remove_columns(
+        [*numbers, *(name for name in dataset.column_names if name in read - set(numbers))]
+    )
 
 
 def _check_vocabulary(cfg: DictDefault, plan: Plan, tokenizer: Tokenizer) -> None:

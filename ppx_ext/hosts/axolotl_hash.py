@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,12 @@ _KEYS = (
 )
 
 
-def content_hash(cfg: DictDefault, tokenizer: Tokenizer) -> str:
-    """Hash of the content of all data files, of the tokenizer and of settings that matter."""
+def content_hash(cfg: DictDefault, tokenizer: Tokenizer, keep: Sequence[str] = ()) -> str:
+    """Hash of the content of all data files, of the tokenizer and of settings that matter.
+
+    Args:
+        keep: columns that are carried along.
+    """
     entries = [dict(entry) for entry in (*(cfg.datasets or ()), *(cfg.test_datasets or ()))]
     fields = {
         "data": [_data_hash(entry, cfg) for entry in entries],
@@ -42,6 +46,8 @@ def content_hash(cfg: DictDefault, tokenizer: Tokenizer) -> str:
         "templates": [_text_of(found.get("chat_template_jinja")) for found in (cfg, *entries)],
         "settings": {key: cfg.get(key) for key in _KEYS},
     }
+    if keep:
+        fields["keep"] = list(keep)
     return fingerprint(json.loads(json.dumps(fields, default=str)))[:16]
 
 

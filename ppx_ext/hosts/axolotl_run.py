@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext import manifest, tokens
 from ppx_ext.contracts import TokenScorer
-from ppx_ext.hosts import axolotl_data, built
+from ppx_ext.hosts import axolotl_data, built, chosen
 from ppx_ext.records import write_json
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class Run:
             ends=tokens.end_of_turn_ids(prepared.tokenizer),
         )
         mask_before_count(trainer, masker)
+
+
+def changes_data(plan: Plan) -> bool:
+    """Whether a stage changes what Axolotl would train on."""
+    return bool(plan.build or plan.choose or plan.mask)
 
 
 def _check_data(trainer: Any, prepared: Prepared) -> None:
@@ -196,6 +201,7 @@ def banner(run: Run, seed: Mapping[str, Any], loss: Mapping[str, Any] | None) ->
     lines = [f"ppx-ext is active ({stack})"]
     if run.prepared:
         lines += [f"  built by {line}" for line in built.told(run.prepared.records)]
+        lines += [f"  chosen by {line}" for line in chosen.told(run.prepared.records)]
         lines += _mask_lines(plan, run.prepared) if plan.mask else []
         lines.append(_evaluation_line(plan, run.prepared))
     lines.append(f"  seed: {seed['model_initialisation']}")

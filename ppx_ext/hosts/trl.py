@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ppx_ext import catalog as catalogs
 from ppx_ext import plan as plans
 from ppx_ext.effects import base_from_model, base_from_path
-from ppx_ext.hosts import trl_data, trl_recipe
+from ppx_ext.hosts import chosen, trl_data, trl_order, trl_recipe
+from ppx_ext.hosts.chosen import Order
 from ppx_ext.hosts.trl_config import PpxScriptArguments, PpxSFTConfig
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
 from ppx_ext.pipeline import Masked, Tokenized
@@ -143,10 +144,17 @@ def trainer_of(recipe: trl_recipe.Recipe) -> Any:
 def _masked(recipe: trl_recipe.Recipe) -> tuple[Dataset, Dataset | None, Any, Masked]:
     found = trl_recipe.tokens_of_recipe(recipe)
     eval_rows = trl_recipe.eval_rows_of(recipe, found.tokenizer)
-    masked = trl_data.mask(found)
+    masked = trl_data.prepare(found)
+    _one_pass(recipe, chosen.order_of(masked.records))
     if eval_rows is not None and found.plan.mask_eval and found.plan.apply != "online":
-        eval_rows = trl_data.mask(found, eval_rows, state=masked.state).dataset
+        eval_rows = trl_data.mask_evaluation(found, eval_rows, masked.state)
     return masked.dataset, eval_rows, found.tokenizer, masked
+
+
+def _one_pass(recipe: trl_recipe.Recipe, order: Order) -> None:
+    """TRL's own default is three passes, over rows that may spell out several already."""
+    if order.epochs > 1 and "num_train_epochs" not in recipe.given:
+        recipe.args.num_train_epochs = 1
 
 
 def sft_arguments(
@@ -159,7 +167,7 @@ def sft_arguments(
     fields: Fields | None = None,
     split: str = "train",
 ) -> dict[str, Any]:
-    """Constructor arguments for a plain `SFTTrainer`, whose rows are built and masked already.
+    """Constructor arguments for a plain `SFTTrainer`: rows built, chosen and masked already.
 
     ``SFTTrainer(**sft_arguments(...), peft_config=...)`` works in every mode of TRL.
 
@@ -169,7 +177,7 @@ def sft_arguments(
             adapter.
         processing_class: its tokenizer.
         args: `max_length`, packing and what is trained on are read from it.
-        ppx: the `ppx` block: a builder, a ``baked`` mask, or both.
+        ppx: the `ppx` block: a builder, a sampler, a ``baked`` mask, or several of them.
         fields: names of columns; those that are not given are found.
         split: of a folder or hub id that has several.
 
@@ -179,8 +187,10 @@ def sft_arguments(
     """
     catalog = catalogs.load()
     plan = plans.parse(ppx, catalog)
-    if plan.choose or not (plan.mask or plan.build):
-        raise plans.PlanError(["ppx: name a mask, a builder, or both; or use PpxSFTTrainer"])
+    if not (plan.mask or plan.build or plan.choose):
+        raise plans.PlanError(
+            ["ppx: name a mask, a builder or a sampler (`choose`); or use PpxSFTTrainer"]
+        )
     if plan.apply != "baked" or plan.mask_eval or plan.eval:
         raise plans.PlanError(
             ["ppx: a plain SFTTrainer takes baked training masks only; use PpxSFTTrainer"]
@@ -198,13 +208,18 @@ def sft_arguments(
         fields=fields or Fields(),
         split=split,
     )
+    masked = trl_data.prepare(found)
+    order = chosen.order_of(masked.records)
+    trl_order.refuse(order, args)
     plain = copy.copy(args)
     plain.assistant_only_loss = False
+    if order.ordered:
+        plain.train_sampling_strategy = "sequential"
     if hasattr(plain, "ppx"):
         plain.ppx = None
     return {
         "model": model,
         "args": plain,
-        "train_dataset": trl_data.mask(found).dataset.select_columns(["input_ids", "labels"]),
+        "train_dataset": masked.dataset.select_columns(["input_ids", "labels"]),
         "processing_class": processing_class,
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext.contracts import StageRecord
 from ppx_ext.examples import SOURCE
-from ppx_ext.hosts import trl_data
+from ppx_ext.hosts import chosen, trl_data
 from ppx_ext.rows import CHATS, Fields
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def build(call: dict[str, Any], plan: Plan, catalog: Catalog, base: Base) -> Sta
         split="train",
     )
     found = Dataset.from_parquet(str(made.path))
-    own = (SOURCE, *trl_data.columns_read(plan, catalog))
+    own = (SOURCE, *chosen.columns_read(plan, catalog))
     call["train_dataset"] = _as_given(found, rows.column_names, own)
     return made.record
 

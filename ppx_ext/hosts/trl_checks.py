@@ -26,15 +26,45 @@ def refuse(plan: Plan, call: Mapping[str, Any], *, built: bool) -> None:
         PlanError: modes in which the mask would be wrong or would not reach the loss; all of them.
     """
     to_build = trl_build.problems(call) if plan.build and not built else ()
-    if problems := [*_of_any(plan, call), *to_build, *_of_mask(plan, call)]:
+    stages = (*_of_any(plan, call), *to_build, *_of_choice(plan, call), *_of_mask(plan, call))
+    if problems := list(stages):
         raise PlanError(problems)
 
 
 def _of_any(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
-    if plan.choose:
-        yield "ppx.choose: this version of ppx-ext does not run the stage yet. Take the key out."
     if plan.token_level_loss is not None:
         yield "ppx.token_level_loss: is Axolotl's; TRL always averages over tokens. Remove the key."
+
+    if (
+        (plan.mask or plan.choose)
+        and call["args"].packing
+        and call["args"].packing_strategy == "wrapped"
+    ):
+        yield from _of_wrapping(call["train_dataset"])
+
+
+def _of_choice(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
+    from datasets import IterableDataset
+
+    if not plan.choose:
+        return
+    if _has_images(call):
+        yield "ppx.choose: rows with images cannot be measured; only text can. Remove the stage."
+    if isinstance(call.get("train_dataset"), IterableDataset):
+        yield (
+            "ppx.choose: a streamed data set is never there as a whole, so that its rows cannot be "
+            "compared. Load it without streaming."
+        )
+    if (call["args"].dataset_kwargs or {}).get("skip_prepare_dataset"):
+        yield (
+            "ppx.choose: `skip_prepare_dataset` skips the step in which rows are chosen. Remove "
+            "it: rows that hold `input_ids` and `labels` are taken as they are anyway."
+        )
+
+
+def _has_images(call: Mapping[str, Any]) -> bool:
+    rows = call.get("train_dataset")
+    return rows is not None and bool({"image", "images"} & set(next(iter(rows), {})))
 
 
 def _of_mask(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
@@ -42,18 +72,13 @@ def _of_mask(plan: Plan, call: Mapping[str, Any]) -> Iterator[str]:
 
     if not plan.mask:
         return
-    sample: Any = (
-        next(iter(call["train_dataset"]), {}) if call.get("train_dataset") is not None else {}
-    )
-    if {"image", "images"} & set(sample):
+    if _has_images(call):
         yield "ppx.mask: rows with images cannot be scored; only text can. Remove the mask."
     if plan.apply != "online" and isinstance(call.get("train_dataset"), IterableDataset):
         yield (
             "ppx.mask: a streamed data set is never there as a whole, so it cannot be scored "
             "before training. Load it without streaming, or use `apply: online`."
         )
-    if call["args"].packing and call["args"].packing_strategy == "wrapped":
-        yield from _of_wrapping(call["train_dataset"])
     yield from {"baked": _of_baked, "collator": _of_collator, "online": _of_online}[plan.apply](
         plan, call
     )
@@ -174,7 +199,7 @@ def refuse_rewritten_base(model: Any, peft_config: Any) -> None:
         if isinstance(init, str) and init.startswith(_REWRITES_BASE):
             raise PlanError(
                 [
-                    f"ppx.mask: init_lora_weights {init!r} rewrites the base's own weights, so the "
+                    f"ppx: init_lora_weights {init!r} rewrites the base's own weights, so the "
                     "untouched base can no longer be scored. Use another initialisation, or score "
                     "first (`ppx train`, `ppx prepare`, `sft_arguments`)."
                 ]

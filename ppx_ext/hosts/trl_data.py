@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppx_ext import pipeline
-from ppx_ext.contracts import TokenScorer
 from ppx_ext.examples import SOURCE
-from ppx_ext.hosts import built, trl_state, trl_text
+from ppx_ext.hosts import built, chosen, trl_state, trl_text
 from ppx_ext.rows import Fields
 from ppx_ext.tokenized import TokenizedRows, tokenize_rows
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from ppx_ext.building import BuiltRows
     from ppx_ext.catalog import Catalog
+    from ppx_ext.contracts import Numbers
     from ppx_ext.effects import Base
     from ppx_ext.plan import Plan
     from ppx_ext.readers import Source
@@ -110,39 +110,48 @@ def tokens_of(
         edit=None if plan.mask is None else trl_text.editor_of(plan.mask),
         max_skipped_share=plan.max_skipped_share,
         split=split,
-        keep=[*columns_read(plan, catalog), *([SOURCE] if plan.build else [])],
+        keep=[*chosen.columns_read(plan, catalog), *([SOURCE] if plan.build else [])],
     )
 
 
 def of_evaluation(plan: Plan) -> Plan:
-    """The plan for rows that are evaluated on: they stay the user's own, and are all golds."""
-    return dataclasses.replace(plan, apply="baked", build=None, masked_rows="all")
+    """The plan for rows that are evaluated on: all of the user's own, none chosen, all golds."""
+    own = dataclasses.replace(plan, build=None, choose=None, measure=None)
+    return dataclasses.replace(own, apply="baked", masked_rows="all")
 
 
-def columns_read(plan: Plan, catalog: Catalog) -> Sequence[str]:
-    """Names of the user's columns that the mask's scorers read."""
-    if plan.mask is None:
-        return ()
-    found: list[str] = []
-    for need in plan.mask.component.needs(plan.mask.settings):
-        scorer = catalog.get("scorer", need.scorer, TokenScorer)
-        found += scorer.columns(scorer.settings.model_validate(need.settings))
-    return found
-
-
-def mask(
-    found: pipeline.Tokenized, eval_rows: Dataset | None = None, *, state: Any = None
-) -> pipeline.Masked:
-    """Mask the training rows; or evaluation rows, with the state that was fitted on the former."""
-    training = eval_rows is None
-    masked = pipeline.mask_dataset(
-        found.dataset if eval_rows is None else eval_rows,
-        plan=found.plan if training else of_evaluation(found.plan),
-        catalog=found.catalog,
-        base=found.base,
-        tokenizer=found.tokenizer,
-        store=trl_state.store_of(found.plan),
-        state=state,
-        drop_rows=training,
-    )
+def prepare(found: pipeline.Tokenized) -> pipeline.Masked:
+    """Choose among the training rows, and mask what was chosen."""
+    masked = chosen.choose_and_mask(found.dataset, plan=found.plan, **_lent(found))
     return dataclasses.replace(masked, records=(*found.records, *masked.records))
+
+
+def mask_evaluation(found: pipeline.Tokenized, rows: Dataset, state: Numbers) -> Dataset:
+    """Mask evaluation rows, all of which stay, with the state that was fitted on training rows."""
+    plan = of_evaluation(found.plan)
+    masked = pipeline.mask_dataset(rows, plan=plan, state=state, drop_rows=False, **_lent(found))
+    return masked.dataset
+
+
+def _lent(found: pipeline.Tokenized) -> dict[str, Any]:
+    return {
+        "catalog": found.catalog,
+        "base": found.base,
+        "tokenizer": found.tokenizer,
+        "store": trl_state.store_of(found.plan),
+    }
+
+
+def first_pass(args: Any, max_length: int | None) -> Any:
+    """Arguments of the pass that only tokenises, and cuts what no score or fragment will need."""
+    first = copy.copy(args)
+    first.max_length = max_length
+    first.shuffle_dataset = False
+    first.use_liger_kernel = False
+    return first
+
+
+def cut(dataset: Dataset, max_length: int) -> Dataset:
+    """Rows as `bfd` will cut them, so that no token is scored that is never trained on."""
+    part = slice(max_length)
+    return dataset.map(lambda row: {name: row[name][part] for name in ("input_ids", "labels")})

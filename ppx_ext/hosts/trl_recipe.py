@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A TRL YAML, parsed by TRL's own parser."""
+    """A TRL YAML, parsed by TRL's own parser; ``given`` names the keys that it spells out."""
 
     script: Any
     args: Any
@@ -34,6 +34,7 @@ class Recipe:
     plan: Plan
     catalog: Catalog
     data: str | None
+    given: frozenset[str]
 
     @property
     def init(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def read(
         ValueError: an unknown key (it is named), no model, no data, or a wrong `ppx:` block.
     """
     import torch
+    import yaml
     from trl import DatasetMixtureConfig, ModelConfig, TrlParser  # type: ignore[attr-defined]
 
     from ppx_ext.hosts.trl_config import PpxScriptArguments, PpxSFTConfig
@@ -96,6 +98,7 @@ def read(
         plan=plan,
         catalog=catalog,
         data=data,
+        given=frozenset(yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))),
     )
 
 

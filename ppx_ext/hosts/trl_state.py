@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppx_ext import manifest
 from ppx_ext.contracts import StageRecord
 from ppx_ext.files import write_json
-from ppx_ext.hosts import built
+from ppx_ext.hosts import built, chosen
 
 if TYPE_CHECKING:
     from ppx_ext.plan import Plan
@@ -27,6 +27,7 @@ def store_of(plan: Plan) -> Path:
 def banner(plan: Plan, records: Sequence[StageRecord], *, state_file: Path) -> str:
     """What a reader of the log needs: whose words, which mask, how applied, what it took, where."""
     lines = [f"ppx: built by {line}" for line in built.told(records)]
+    lines += [f"ppx: chosen by {line}" for line in chosen.told(records)]
     return "\n".join([*lines, _mask_line(plan, records, state_file)])
 
 

@@ -1,13 +1,13 @@
 """`PpxSFTTrainer`: TRL's `SFTTrainer`, whose loss leaves out what the recipe's mask leaves out.
 
-Only labels are touched, never the loss. TRL's own preparation is asked twice for the training set:
-the first pass tokenises, then labels are masked, and the second pass truncates, packs and shuffles
-rows that are tokenised already. So every mode of TRL stays TRL's own code.
+Only rows and labels are touched, never the loss. TRL's own preparation is asked twice for the
+training set: the first pass tokenises, then rows are chosen and labels masked, and the second pass
+truncates, packs and shuffles rows that are tokenised already. So every mode of TRL stays TRL's own
+code.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import inspect
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import SequentialSampler
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from ppx_ext import catalog as catalogs
@@ -24,9 +25,8 @@ from ppx_ext.collator import COLUMN, MaskingCollator
 from ppx_ext.contracts import IGNORE, StageRecord, TokenScorer
 from ppx_ext.effects import Base, base_from_model
 from ppx_ext.examples import ROW
-from ppx_ext.hosts import trl_build, trl_checks, trl_state, trl_text
+from ppx_ext.hosts import chosen, trl_build, trl_checks, trl_data, trl_order, trl_state, trl_text
 from ppx_ext.hosts.trl_base import load_model
-from ppx_ext.hosts.trl_data import columns_read, of_evaluation
 from ppx_ext.online import OnlineMasker
 
 _PROBED_ROWS = 8
@@ -60,6 +60,14 @@ class _Run:
         built = () if self.built is None else (self.built,)
         return (*built, *(self.masked.records if self.masked else ()))
 
+    def prepares(self) -> bool:
+        """Whether a stage reads the tokens of the training set."""
+        return bool(self.plan.choose or self.plan.mask)
+
+    def order(self) -> chosen.Order:
+        """Of the training set's rows."""
+        return chosen.order_of(self.records())
+
 
 class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
     """A drop-in for `SFTTrainer`; ``args.ppx`` decides which tokens have a loss.
@@ -68,8 +76,8 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
     unmasked unless ``mask_eval`` is set, and those given to `evaluate` always do.
 
     Args:
-        ppx_masked: a training set that is built, and masked by `pipeline.mask_dataset`, already;
-            then ``train_dataset`` is taken from it.
+        ppx_masked: a training set whose rows are built, chosen and masked already; then
+            ``train_dataset`` is taken from it.
 
     Raises:
         PlanError: the block is wrong, or a mode is asked for in which the mask cannot be right.
@@ -94,6 +102,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def _init_with_plan(self, call: dict[str, Any], run: _Run) -> None:
         if run.masked is not None:
             call["train_dataset"], run.awaits = run.masked.dataset, "nothing"
+            trl_order.refuse(run.order(), call["args"])
         trl_checks.refuse(run.plan, call, built=run.masked is not None)
         given = call["args"].model_init_kwargs
         try:
@@ -102,12 +111,14 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
                     call["model"] = load_model(call)
                 run.base = base_from_model(call["model"])
                 run.built = trl_build.build(call, run.plan, run.catalog, run.base)
-            if run.plan.mask:
+            if run.prepares():
                 self._find_base(call, run)
             super().__init__(**call)
         finally:
             call["args"].model_init_kwargs = given
         run.awaits, run.base = "nothing", None
+        if run.prepares():
+            self._check_rows(run)
         if run.plan.mask:
             self._check_masked(run, call.get("data_collator"))
         if run.plan.eval:
@@ -115,14 +126,15 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self._tell(run)
 
     def _find_base(self, call: dict[str, Any], run: _Run) -> None:
-        if run.plan.apply == "online":
-            trl_checks.refuse_rewritten_base(call["model"], call.get("peft_config"))
-        elif run.masked is None:
+        online = run.plan.mask is not None and run.plan.apply == "online"
+        if run.masked is None and (run.plan.choose or not online):
             if isinstance(call["model"], str):
                 call["model"] = load_model(call)
             trl_checks.refuse_rewritten_base(call["model"], call.get("peft_config"))
             trl_checks.refuse_other_dtype(run.plan, call["model"])
             run.base = run.base or base_from_model(call["model"])
+        elif online:
+            trl_checks.refuse_rewritten_base(call["model"], call.get("peft_config"))
 
     def _prepare_dataset(
         self,
@@ -139,49 +151,56 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             )
 
         run = self._ppx
-        kind = run.next_set() if run and run.plan.mask else "nothing"
+        kind = run.next_set() if run and run.prepares() else "nothing"
         if run is None or kind == "nothing" or (kind == "eval" and not run.plan.mask_eval):
             return prepare(dataset, args, packing, formatting_func)
-        assert run.plan.mask is not None
-        edit = trl_text.editor_of(run.plan.mask)
+        edit = run.plan.mask and trl_text.editor_of(run.plan.mask)
         if edit and "input_ids" not in (dataset.column_names or ()):
             dataset = trl_text.edit_rows(dataset, edit, text_field=args.dataset_text_field)
             formatting_func = formatting_func and trl_text.edit_formatter(formatting_func, edit)
-        if run.plan.apply == "online":
+        if run.plan.apply == "online" and not run.plan.choose:
             return prepare(dataset, args, packing, formatting_func)
-        uncut = args.truncation_mode == "keep_end" or bool(columns_read(run.plan, run.catalog))
-        first = _first_pass(args, None if packing or uncut else args.max_length)
+        brought = chosen.token_columns(run.plan, run.catalog)
+        uncut = args.truncation_mode == "keep_end" or bool(brought)
+        first = trl_data.first_pass(args, None if packing or uncut else args.max_length)
         tokenized = prepare(dataset, first, False, formatting_func)
         if packing and args.packing_strategy == "bfd" and not uncut:
-            tokenized = _cut(tokenized, args.max_length)
-        masked = self._mask(tokenized, run, kind)
-        return prepare(masked, args, packing, None)
+            tokenized = trl_data.cut(tokenized, args.max_length)
+        if kind == "eval":
+            return prepare(self._evaluation(tokenized, run), args, packing, None)
+        run.masked = chosen.choose_and_mask(tokenized, plan=run.plan, **self._lent(run))
+        trl_order.refuse(run.order(), args)
+        return prepare(run.masked.dataset, args, packing, None)
 
-    def _mask(self, dataset: Any, run: _Run, kind: str) -> Any:
-        assert run.base is not None
-        training = kind == "train"
-        masked = pipeline.mask_dataset(
-            dataset,
-            plan=run.plan if training else of_evaluation(run.plan),
-            catalog=run.catalog,
-            base=run.base,
-            tokenizer=self._tokenizer,
-            store=trl_state.store_of(run.plan),
-            state=None if training or run.masked is None else run.masked.state,
-            drop_rows=training,
-        )
-        if training:
-            run.masked = masked
-        return masked.dataset
+    def _lent(self, run: _Run) -> dict[str, Any]:
+        return {
+            "catalog": run.catalog,
+            "base": run.base,
+            "tokenizer": self._tokenizer,
+            "store": trl_state.store_of(run.plan),
+        }
 
-    def _check_masked(self, run: _Run, collator: Any) -> None:
-        trl_checks.refuse_sharding(run.plan, self.accelerator)
+    def _evaluation(self, dataset: Any, run: _Run) -> Any:
+        plan = trl_data.of_evaluation(run.plan)
+        state = None if run.masked is None else run.masked.state
+        lent = self._lent(run)
+        return pipeline.mask_dataset(
+            dataset, plan=plan, state=state, drop_rows=False, **lent
+        ).dataset
+
+    def _check_rows(self, run: _Run) -> None:
         train: Any = self.train_dataset
-        if not getattr(train, "__len__", lambda: 1)():
+        rows = getattr(train, "__len__", lambda: 1)()
+        if not rows:
             raise ValueError(
                 "no row of the training set has a target left: mask and truncation together leave "
                 "nothing to train on. Raise max_length, or mask less."
             )
+        trl_order.refuse_second_pass(run.order(), self.args, rows)
+
+    def _check_masked(self, run: _Run, collator: Any) -> None:
+        trl_checks.refuse_sharding(run.plan, self.accelerator)
+        train: Any = self.train_dataset
         if run.plan.apply == "baked" and collator is not None:
             rows = [train[row] for row in range(min(_PROBED_ROWS, len(train)))]
             trl_checks.refuse_deaf_collator(collator, rows)
@@ -204,6 +223,13 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self.accelerator.print(trl_state.banner(run.plan, records, state_file=path))
         if self.is_world_process_zero():
             trl_state.write_state(path, run.plan, records)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """TRL's sampler; rows that were put into an order are drawn in it."""
+        if self._ppx is not None and self._ppx.order().ordered:
+            rows: Any = self.train_dataset if train_dataset is None else train_dataset
+            return SequentialSampler(rows)
+        return super()._get_train_sampler(train_dataset)
 
     # apply: collator
 
@@ -268,18 +294,3 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             if before:
                 self._metrics["train"]["ppx/kept_targets"].append(after / before)
             yield batch
-
-
-def _first_pass(args: Any, max_length: int | None) -> Any:
-    """Arguments of the pass that only tokenises, and cuts what no score or fragment will need."""
-    first = copy.copy(args)
-    first.max_length = max_length
-    first.shuffle_dataset = False
-    first.use_liger_kernel = False
-    return first
-
-
-def _cut(dataset: Any, max_length: int) -> Any:
-    """Rows as `bfd` will cut them, so that no token is scored that is never trained on."""
-    cut = slice(max_length)
-    return dataset.map(lambda row: {name: row[name][cut] for name in ("input_ids", "labels")})

@@ -1,0 +1,205 @@
+"""Axolotl: chosen rows reach the model in their order, and settings that undo it are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ppx_ext.plan import PlanError
+from tests.hosts import choices
+from tests.hosts.axolotl.conftest import Oracle, chats, documents, tokens_of, write_rows
+
+pytestmark = pytest.mark.axolotl
+
+Config = Callable[..., Path]
+Run = Callable[[Path], SimpleNamespace]
+ROWS = 24
+CLIMB = choices.easy_to_hard(ROWS)
+PACKED = {"sample_packing": True, "gradient_accumulation_steps": 1}
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices.install(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def data(world: SimpleNamespace) -> SimpleNamespace:
+    """Chats with a difficulty and a topic; which row it is, by its tokens."""
+    rows = [
+        {**row, choices.NOTED: score, "topic": "ab"[at % 2]}
+        for at, (row, score) in enumerate(zip(chats(ROWS), choices.noted(ROWS), strict=True))
+    ]
+    path = write_rows(world.root / "noted.jsonl", rows)
+    places = {tuple(tokens_of(row, world.tokenizer)[0]): at for at, row in enumerate(rows)}
+    entry = {"path": str(path), "type": "chat_template"}
+    return SimpleNamespace(rows=rows, places=places, entry=entry)
+
+
+def given(data: SimpleNamespace, sampler: str, **settings: Any) -> dict[str, Any]:
+    """Keyword arguments of `config`."""
+    block = {"choose": choices.block(sampler, **settings)}
+    return {"ppx": block, "datasets": [data.entry], "max_steps": None}
+
+
+def rows_of(entries: list[dict[str, Any]], data: SimpleNamespace) -> list[int]:
+    """The rows in the order in which the model got them."""
+    return [data.places[ids] for entry in entries for ids, _ in documents(entry)]
+
+
+@pytest.mark.parametrize("changes", [{}, PACKED], ids=["padded", "packed"])
+def test_batches_follow_the_order(
+    config: Config, train: Run, data: SimpleNamespace, changes: dict[str, Any]
+) -> None:
+    found = train(config(**given(data, "climb", epochs=2), **changes))
+    assert rows_of(found.train, data) == CLIMB + CLIMB[::-1]
+    if not changes:
+        assert found.trainer.state.global_step == 2 * ROWS // 4
+    state = json.loads((found.out / "ppx_state.json").read_text())
+    assert [record["stage"] for record in state["records"]] == ["choose"]
+
+
+@pytest.mark.parametrize(("changes", "count"), [({}, 12), (PACKED, 6)], ids=["padded", "packed"])
+def test_each_epoch_has_the_chosen_rows_shuffled(
+    config: Config, train: Run, data: SimpleNamespace, changes: dict[str, Any], count: int
+) -> None:
+    # So few that one pack holds them: of several, Axolotl leaves the last one out at times.
+    path = config(**given(data, "easiest", count=count), **changes, num_epochs=2)
+    found = rows_of(train(path).train, data)
+    first, second = found[:count], found[count:]
+    assert sorted(first) == sorted(second) == sorted(CLIMB[:count])
+    assert changes or first not in (CLIMB[:count], sorted(first))
+
+
+@pytest.mark.parametrize("apply", ["baked", "collator"])
+def test_chosen_rows_carry_the_mask(
+    config: Config, train: Run, data: SimpleNamespace, world: SimpleNamespace, apply: str
+) -> None:
+    oracle = Oracle(world, "llama", data.rows)
+    line = oracle.threshold()
+    asked = given(data, "climb")
+    asked["ppx"]["mask"] = {"use": "stm", "ppl_threshold": line, "apply": apply}
+    found = train(config(**asked, **(PACKED if apply == "collator" else {})))
+    assert rows_of(found.train, data) == CLIMB
+    for entry in found.train:
+        for ids, labels in documents(entry):
+            assert labels == oracle.labels(ids, line)
+
+
+def test_a_resumed_run_goes_on_in_the_order(
+    config: Config, train: Run, data: SimpleNamespace
+) -> None:
+    asked = {**given(data, "climb"), "save_strategy": "steps", "save_steps": 2}
+    half = train(config(**{**asked, "max_steps": 2}))
+    point = str(half.out / "checkpoint-2")
+    whole = train(config(**asked, resume_from_checkpoint=point))
+    assert rows_of(half.train, data) == CLIMB[:8]
+    assert rows_of(whole.train, data) == CLIMB[8:]
+
+
+UNDONE: dict[str, tuple[dict[str, Any], str]] = {
+    "shuffled": ({"curriculum_sampling": False}, "curriculum_sampling: false shuffles the rows"),
+    "grouped": ({"group_by_length": True}, "rows of like length together"),
+    "packed": (
+        {**PACKED, "sample_packing_sequentially": False},
+        "packs rows wherever they fit best",
+    ),
+    "epochs": ({"num_epochs": 3}, "Set `num_epochs: 1`"),
+    "steps": ({"max_steps": 13}, "are over after 12 steps"),
+}
+
+
+@pytest.mark.parametrize("case", UNDONE)
+def test_what_would_undo_the_order_is_refused(
+    config: Config, prepare: Run, data: SimpleNamespace, case: str
+) -> None:
+    changes, message = UNDONE[case]
+    with pytest.raises(PlanError, match=message):
+        prepare(config(**{**given(data, "climb", epochs=2), **changes}))
+    prepare(config(**{**given(data, "easiest", count=4), **changes}))
+
+
+@pytest.mark.parametrize("key", ["streaming", "rl", "processor_type"])
+def test_data_that_cannot_be_compared_are_refused(data: SimpleNamespace, key: str) -> None:
+    from ppx_ext import catalog
+    from ppx_ext.hosts import axolotl_config
+
+    cfg = {"ppx": given(data, "climb")["ppx"], key: "dpo" if key == "rl" else True}
+    with pytest.raises(PlanError, match=r"ppx\.choose: .*Remove"):
+        axolotl_config.parse(cfg, catalog.load())
+
+
+def test_steps_follow_and_what_is_evaluated_on_is_not_chosen(
+    config: Config, prepare: Run, data: SimpleNamespace
+) -> None:
+    plain = prepare(config(datasets=[data.entry], val_set_size=6, num_epochs=3, max_steps=None))
+    asked = given(data, "easiest", count=5)
+    found = prepare(config(**asked, val_set_size=6, num_epochs=3))
+    assert found.evaluation == plain.evaluation
+    order = [row for row in CLIMB if row not in {data.places[ids] for ids, _ in plain.evaluation}]
+    assert {data.places[ids] for ids, _ in found.train} == set(order[:5])
+    assert found.steps == -(-5 * 3 // 4)
+    assert not {choices.NOTED, "ppx_row", "topic"} & found.columns
+
+
+def test_strata_and_several_data_sets(
+    config: Config, prepare: Run, data: SimpleNamespace, tmp_path: Path
+) -> None:
+    halves = [
+        {**data.entry, "path": str(write_rows(tmp_path / f"{part}.jsonl", data.rows[part::2]))}
+        for part in (0, 1)
+    ]
+    asked = given(data, "easiest", count=2, strata="topic")
+    found = prepare(config(**{**asked, "datasets": halves}))
+    even, odd = ([row for row in CLIMB if row % 2 == part][:2] for part in (0, 1))
+    assert {data.places[ids] for ids, _ in found.train} == {*even, *odd}
+
+
+ALPACA = {"instruction": "Write a function", "input": "", "output": "def add(a, b): return a + b"}
+OTHERS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+    "completion": ("completion", [{"text": "half as many clips"}, {"text": "in April and May"}]),
+    "own": (
+        {"field_instruction": "q", "field_output": "a"},
+        [{"q": "How many?", "a": "The answer is 42."}, {"q": "And then?", "a": "It is 41."}],
+    ),
+    "tokenised": (
+        None,
+        [
+            {"input_ids": [1, n, 30, 2], "labels": [-100, -100, 30, 2], "attention_mask": [1] * 4}
+            for n in (20, 21)
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_columns_survive_in_every_type_of_data_set(
+    config: Config, prepare: Run, tmp_path: Path, kind: str
+) -> None:
+    kind_of, rows = OTHERS[kind]
+    plain = write_rows(tmp_path / "plain.jsonl", rows)
+    entry = {"path": str(plain), "type": kind_of}
+    wanted = prepare(config(datasets=[entry], shuffle_merged_datasets=False)).train[1]
+    path = write_rows(tmp_path / "rows.jsonl", [{**rows[0], choices.NOTED: 9}, noted(rows[1])])
+    block = {"choose": choices.block("easiest", count=1)}
+    found = prepare(config(ppx=block, datasets=[{"path": str(path), "type": kind_of}]))
+    assert found.train == [wanted]
+
+
+def noted(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, choices.NOTED: 1}
+
+
+def test_columns_that_are_lost_or_not_there(config: Config, prepare: Run, tmp_path: Path) -> None:
+    block = {"choose": choices.block("climb")}
+    path = write_rows(tmp_path / "alpaca.jsonl", [noted(ALPACA)])
+    with pytest.raises(ValueError, match="Axolotl drops them from a data set of the type 'alpaca'"):
+        prepare(config(ppx=block, datasets=[{"path": str(path), "type": "alpaca"}]))
+    bare = write_rows(tmp_path / "bare.jsonl", chats(2))
+    with pytest.raises(ValueError, match=f"has no column '{choices.NOTED}'"):
+        prepare(config(ppx=block, datasets=[{"path": str(bare), "type": "chat_template"}]))
