@@ -55,5 +55,6 @@ for _command in (
     training.demo,
     recipes.recipes,
     study.problems,
+    study.study,
 ):
     main.add_command(_command)

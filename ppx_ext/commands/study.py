@@ -43,3 +43,32 @@ def problems(
     settings = Settings(ops=ops, modulus=modulus, distractors=distractors, split=split_named(split))
     write(out, settings, count=count, seed=seed)
     click.echo(f"Wrote {out}: {count} problems.")
+
+
+@click.group()
+def study() -> None:
+    """Studies of a paper's claims, under a protocol that is written beforehand."""
+
+
+@study.command(
+    epilog=example(
+        "ppx study difficulty out",
+        "ppx study difficulty out --size large --workers 4",
+    )
+)
+@click.argument("out", type=options.NEW)
+@click.option("--size", default="small", show_default=True, help="tiny (a trial), small or large.")
+@click.option("--seeds", type=int, help="By default as many as the protocol says.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; by default all cores.")
+def difficulty(out: Path, size: str, seeds: int | None, workers: int | None) -> None:
+    """Difficulty against budget on made problems (arXiv 2605.12906): what is reproduced.
+
+    Trains bases, fine-tunes them over operations, n and seeds, and judges the paper's observations
+    by a fixed protocol. Small takes 20 minutes on 2 cores; large wants a GPU. Killed at any moment,
+    the next run goes on where the last one was.
+    """
+    from ppx_ext.difficulty_study.run import run
+    from ppx_ext.difficulty_study.show import show
+
+    show(run(out, size=size, seeds=seeds, workers=workers))
+    click.echo(f"Wrote {out / 'report.html'}.")

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,7 @@ def run(
     bases = [Job(protocol=protocol, out=out, base=name) for name in protocol.bases]
     cells = list(protocol.cells(count))
     runs = [Job(protocol=protocol, out=out, base=cell.base, cell=cell) for cell in cells]
-    _perform(bases, out, workers)
-    _perform(runs, out, workers)
+    _perform((bases, runs), out, workers or len(os.sched_getaffinity(0)))
     shutil.rmtree(out / "scratch", ignore_errors=True)
     results = {
         "bases": {job.base: _read(job) for job in bases},
@@ -76,33 +75,39 @@ def _read(job: Job) -> Json:
     return found
 
 
-def _perform(jobs: Sequence[Job], out: Path, workers: int | None) -> None:
-    """Do what is not done yet, in order.
+def _perform(batches: Sequence[Sequence[Job]], out: Path, workers: int) -> None:
+    """Do what is not done yet; a batch waits for the one before.
 
     Raises:
         ValueError: a job failed; those done are kept.
     """
-    waiting = [job for job in jobs if not job.path.exists()]
-    if not waiting:
-        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    waiting = [[job for job in batch if not job.path.exists()] for batch in batches]
+    if not any(waiting):
+        return
+    total, left = sum(map(len, batches)), sum(map(len, waiting))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         concurrent.futures.ProcessPoolExecutor(
-            max_workers=min(workers or len(os.sched_getaffinity(0)), len(waiting)),
+            max_workers=min(workers, left),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=quiet_worker,
             initargs=(out / LOG,),
         ) as pool,
         Progress(*columns, TimeElapsedColumn()) as progress,
     ):
-        what = "fine-tuning and measuring" if waiting[0].cell else "training the bases"
-        bar = progress.add_task(what, total=len(jobs), completed=len(jobs) - len(waiting))
-        futures = {pool.submit(perform, job): job for job in waiting}
-        for future in concurrent.futures.as_completed(futures):
-            if error := future.exception():
-                pool.shutdown(wait=False, cancel_futures=True)
-                name = futures[future].name
-                raise ValueError(f"{name}: {error} (see {out / LOG})") from error
-            progress.advance(bar)
+        bar = progress.add_task("training and measuring", total=total, completed=total - left)
+        for batch in waiting:
+            for _ in _finished(pool, batch, out):
+                progress.advance(bar)
+
+
+def _finished(pool: concurrent.futures.Executor, jobs: Sequence[Job], out: Path) -> Iterator[Job]:
+    futures = {pool.submit(perform, job): job for job in jobs}
+    for future in concurrent.futures.as_completed(futures):
+        if error := future.exception():
+            pool.shutdown(wait=False, cancel_futures=True)
+            name = futures[future].name
+            raise ValueError(f"{name}: {error} (see {out / LOG})") from error
+        yield futures[future]

@@ -48,7 +48,7 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_it_has_the_commands_that_the_readme_names() -> None:
     names = {"methods", "judge", "build", "prepare", "train", "report", "view", "recipes"}
-    names |= {"doctor", "demo", "problems", "select"}
+    names |= {"doctor", "demo", "problems", "select", "study"}
     assert set(main.commands) == names
 
 
@@ -56,7 +56,7 @@ def test_it_has_the_commands_that_the_readme_names() -> None:
 def test_every_help_has_an_example(command: tuple[str, ...]) -> None:
     shown = ppx(*command, "--help")
     assert shown.exit_code == 0
-    group = command == ("recipes",)
+    group = command in {("recipes",), ("study",)}
     assert group or "Example:\n    ppx " in shown.output
 
 
