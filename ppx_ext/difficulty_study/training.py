@@ -44,20 +44,27 @@ def train(
     model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], setting: Setting, out: Path
 ) -> Any:
     """Train all weights of ``model`` on the responses of ``rows``; returns the trained model."""
+    trainer = trainer_of(model, tokenizer, rows, setting, out)
+    trainer.train()
+    return trainer.model
+
+
+def trainer_of(
+    model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], setting: Setting, out: Path
+) -> Any:
+    """The trainer that `train` runs."""
     from datasets import Dataset
     from transformers import set_seed
 
     from ppx_ext.hosts.trl import PpxSFTTrainer
 
     set_seed(setting.seed)
-    trainer = PpxSFTTrainer(
+    return PpxSFTTrainer(
         model=model,
         args=_arguments(setting, tokenizer.model_max_length, out),
         train_dataset=Dataset.from_list([pair(row) for row in rows]),
         processing_class=tokenizer,
     )
-    trainer.train()
-    return trainer.model
 
 
 def pair(row: Mapping[str, Any]) -> dict[str, str]:
