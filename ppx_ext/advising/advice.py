@@ -15,13 +15,14 @@ import numpy as np
 from ppx_ext.advising import words
 from ppx_ext.advising.doubt import CONFIDENCE, RESAMPLES, Fitted, Interval, fitted
 from ppx_ext.advising.pilots import Results
-from ppx_ext.advising.surface import Surfaces, cells_of
+from ppx_ext.advising.surface import Array, Surfaces, cells_of
 from ppx_ext.priors import prior_window
 
 Window: TypeAlias = tuple[float, float]
 Shape: TypeAlias = Literal["inverted U", "edge", "unclear", "flat"]
 WHOLE: Window = (0.0, 1.0)
 SCHEMA = 1
+_SAME = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class Advice:
         low, high: its ends with the optimum's interval.
         recommended: ``window``, or all rows where the surface is flat.
         predicted: value of ``window``, as measured (not turned around).
-        drift: of the optimum with each doubling of the budget.
+        drift: of the optimum with each doubling of the budget, on average over the pilots'.
     """
 
     question: Question
@@ -213,9 +214,7 @@ def advise(
     middle = sum(window) / 2
     value_B = found.resampled.value(examples, middle)
     value = found.interval(value_B, float(found.point.value(examples, middle)[0]))
-    doubling = found.interval(
-        found.resampled.drift_B * math.log(2), float(found.point.drift_B[0]) * math.log(2)
-    )
+    doubling = found.interval(_drift(found.resampled, found), float(_drift(found.point, found)[0]))
     gains = _gains(found, results, question, middle)
     return Advice(
         question=question,
@@ -234,6 +233,13 @@ def advise(
         verdict=words.verdict(found, question, shape, optimum, window, doubling),
         caveats=words.caveats(found, results, question, shape),
     )
+
+
+def _drift(surfaces: Surfaces, found: Fitted) -> Array:
+    """Mean movement of the optimum with a doubling, between the pilots' outermost budgets."""
+    first, last = found.cells.budgets[0], found.cells.budgets[-1]
+    moved = surfaces.optimum(last) - surfaces.optimum(first)
+    return np.asarray(moved / math.log2(last / first))
 
 
 def _as_measured(value: Interval, results: Results) -> Interval:
@@ -292,7 +298,8 @@ def _gains(found: Fitted, results: Results, question: Question, middle: float) -
     if rows is not None and rows > examples:
         what = f"everything ({rows:,} rows)"
         gains.append(over("everything", what, lambda s: s.at_random(rows)))
-    what = f"the best fixed band [{fixed[0]:.2f}, {fixed[1]:.2f}]"
+    same = abs(sum(fixed) / 2 - middle) < _SAME
+    what = f"the best fixed band [{fixed[0]:.2f}, {fixed[1]:.2f}]" + same * " (much the same)"
     gains.append(over("fixed", what, lambda s: s.value(examples, sum(fixed) / 2)))
     base = [results.sign * pilot.value for pilot in results.pilots if pilot.kind == "base"]
     if base:

@@ -10,6 +10,7 @@ from ppx_ext.advising.surface import Array, Cells, Surfaces, fit, flat_rss
 
 RESAMPLES = 500
 CONFIDENCE = 0.9
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +57,7 @@ class Fitted:
     @property
     def matters(self) -> bool:
         """Whether difficulty makes a difference that chance does not explain."""
-        return self.chance < 1 - self.confidence
+        return self.chance < LEVEL
 
     def interval(self, value_B: Array, point: float) -> Interval:
         """Percentile interval of a quantity over the resampled surfaces, around its estimate."""

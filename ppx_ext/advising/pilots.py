@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from ppx_ext.files import write_atomic
 from ppx_ext.readers import read_rows
 from ppx_ext.stages import validate
 
@@ -115,6 +117,15 @@ def read(path: Path) -> tuple[Pilot, ...]:
         pilots.append(pilot)
     _refuse(path, problems, pilots)
     return tuple(pilots)
+
+
+def write(path: Path, results: Results) -> None:
+    """Write the pilots as CSV, as `read` reads them."""
+    text = io.StringIO()
+    lines = csv.DictWriter(text, list(Pilot.model_fields), lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(pilot.model_dump() for pilot in results.pilots)
+    write_atomic(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def _refuse(path: Path, problems: Sequence[str], pilots: Sequence[Pilot]) -> None:

@@ -50,7 +50,10 @@ def verdict(
         f"{window[1]:.3g} of {by}: the best middle is {quantile(optimum.value)} ({sure} "
         f"{between(optimum)})."
     )
-    return (take, f"{_shape_words(found, shape)} {chance}.", _drift_words(drift, sure, found))
+    found_words = f"{_shape_words(found, shape)} {chance}."
+    if shape == "edge":  # where the optimum lies beyond, no one can see it move
+        return (take, found_words)
+    return (take, found_words, _drift_words(drift, sure))
 
 
 def _shape_words(found: Fitted, shape: Shape) -> str:
@@ -70,7 +73,7 @@ def _shape_words(found: Fitted, shape: Shape) -> str:
     )
 
 
-def _drift_words(drift: Interval, sure: str, found: Fitted) -> str:
+def _drift_words(drift: Interval, sure: str) -> str:
     numbers = f"{drift.value:+.3f} with each doubling of the budget, {sure} {drift.low:+.3f} to"
     said = f"{numbers} {drift.high:+.3f}"
     if not drift.excludes_zero:
