@@ -248,6 +248,8 @@ class Built:
         attempts: requests that were made for this row.
         seed: of the request that gave the response; None for a gold.
         perplexity: of the response under the base, given the prompt; None where not computed.
+        pass_rate: share, in [0, 1], of the model's own answers to the row that are correct; None
+            where not computed, or where no verdict was one.
         note: why an earlier attempt was not taken, in words.
     """
 
@@ -258,6 +260,7 @@ class Built:
     attempts: int = 0
     seed: int | None = None
     perplexity: float | None = None
+    pass_rate: float | None = None
     note: str = ""
 
 

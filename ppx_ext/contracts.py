@@ -156,6 +156,7 @@ class ExampleScorer(Component):
             none is; it takes part in the fingerprint under which scores are kept. Without it,
             ``tools.token_scores`` is refused.
         unit: what one unit of the score is, for axes and tables.
+        mend: what a user can do whose data lack the columns, as a sentence.
     """
 
     score: Callable[[Any, Sequence[Scored], Tools], Floats]
@@ -163,6 +164,7 @@ class ExampleScorer(Component):
     columns: Callable[[Any], Sequence[str]] = lambda settings: ()
     model: Callable[[Any], ModelRef | None] = lambda settings: None
     unit: str = ""
+    mend: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,7 @@ def measure_rows(
     component, settings = measure.component, measure.settings
     lent: dict[str, Any] = {"catalog": catalog, "base": base, "tokenizer": tokenizer}
     tokens = score_rows(component.needs(settings), examples, plan=plan, root=root, **lent)
+    _check_columns(examples, component, settings)
     rows = replace(examples, columns=tuple(component.columns(settings)))
     ref = component.model(settings)
     if ref is not None and ref.path is not None:
@@ -84,6 +85,24 @@ def measure_rows(
     key = store.Key(name=NAME, exact=True, fields=fields, each="row")
     stored = store.fill_at(root, key, rows, score, shard_rows=plan.shard_rows)
     return Measured(score_N=stored.flat(), fingerprint=key.fingerprint, tokens=tokens)
+
+
+def _check_columns(examples: Examples, component: ExampleScorer, settings: Any) -> None:
+    for name in component.columns(settings):
+        there = name in examples.dataset.column_names
+        # Hosts carry a column that no row has as one that is empty everywhere.
+        if there and _some(examples, name):
+            continue
+        raise ValueError(
+            f"ppx.choose.by: {component.name!r} reads the column {name!r}, which "
+            + ("is empty in every row" if there else "the data do not have")
+            + f". {component.mend}".rstrip()
+        )
+
+
+def _some(examples: Examples, name: str) -> bool:
+    column = examples.dataset.select_columns([name]).with_format("arrow")[:].column(name)
+    return bool(column.null_count < len(column))
 
 
 def _with_scores(tokens: ScoredRows, start: int, shard: Sequence[Example]) -> list[Scored]:

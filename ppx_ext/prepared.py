@@ -140,7 +140,10 @@ def write_dataset(masked: Masked, dataset: Dataset, out: Path) -> dict[str, Any]
 
     (out / manifest.DATASET).mkdir(exist_ok=True)
     left = range(len(dataset)) if masked.left is None else masked.left
-    names = [n for n in masked.dataset.column_names if n in ("input_ids", "labels") or _own(n)]
+    scores = () if masked.scores is None else tuple(masked.scores.stored)
+    wanted = ("input_ids", "labels", *(f"ppx_{score}" for score in scores))
+    # A host's collator would stumble over a column of words, or over what was only chosen by.
+    names = [name for name in masked.dataset.column_names if name in wanted]
     table = masked.dataset.select_columns(names).with_format("arrow")[:]
     ids = table.column("input_ids").combine_chunks()
     # Axolotl knows a tokenised data set by these three columns.
@@ -161,11 +164,6 @@ def write_dataset(masked: Masked, dataset: Dataset, out: Path) -> dict[str, Any]
         "rows": table.num_rows,
         "columns": table.column_names,
     }
-
-
-def _own(name: str) -> bool:
-    # A host's collator would stumble over a column of words.
-    return name.startswith("ppx_") and name not in (ROW, SOURCE)
 
 
 def _starts(lists: pa.Array) -> pa.Array:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ppx_ext import Answer, Built, Dropped, Failure, GoldRow, Request, Response, Tools, Verdict
+from ppx_ext import (
+    Answer,
+    Built,
+    Dropped,
+    Failure,
+    GoldRow,
+    Judgement,
+    Request,
+    Response,
+    Tools,
+    Verdict,
+)
 from ppx_s3ft.settings import Fallback
 from ppx_s3ft.wording import Template
 
@@ -22,6 +33,7 @@ class Attempt:
         text: the response, in the model's own words; empty where there is none.
         verdict: on the text; None where none was asked for.
         refused: why it is not trained on, in words; empty where it may be.
+        failed: the engine gave no response at all.
     """
 
     row: GoldRow
@@ -29,6 +41,7 @@ class Attempt:
     text: str = ""
     verdict: Verdict | None = None
     refused: str = ""
+    failed: bool = False
 
 
 def ask(
@@ -66,7 +79,8 @@ def _read(
     leak: Leak,
 ) -> Attempt:
     if isinstance(answer, Failure):
-        return Attempt(row=row, seed=request.seed, refused=f"no response: {answer.reason}")
+        refused = f"no response: {answer.reason}"
+        return Attempt(row=row, seed=request.seed, refused=refused, failed=True)
     text = template.own_words(answer.text)
     if not text.strip():
         refused = "the response is empty"
@@ -93,6 +107,16 @@ def _judged(
 def _with_verdict(attempt: Attempt, verdict: Verdict) -> Attempt:
     refused = "" if verdict.correct else f"{verdict.judgement.value}: {verdict.reason}"
     return replace(attempt, verdict=verdict, refused=refused)
+
+
+def pass_rate(group: Sequence[Attempt]) -> float | None:
+    """Share of the attempts that are correct, of those of which it is known; None where of none.
+
+    One that was cut off or is empty is not correct.
+    """
+    unknown = Judgement.UNKNOWN
+    told = [x for x in group if not (x.failed or (x.verdict and x.verdict.judgement is unknown))]
+    return sum(not one.refused for one in told) / len(told) if told else None
 
 
 def built(attempt: Attempt, source: str, *, attempts: int, note: str = "") -> Built:

@@ -60,14 +60,16 @@ def _target(
     correct: Sequence[rounds.Attempt],
     perplexities: Sequence[float | None],
 ) -> Built | Dropped:
+    rate = rounds.pass_rate(group)
     if not correct:
         note = f"none of {len(group)} samples taken, the first: {group[0].refused}"
-        return rounds.fall_back(group[0].row, settings.fallback, attempts=len(group), note=note)
+        left = rounds.fall_back(group[0].row, settings.fallback, attempts=len(group), note=note)
+        return replace(left, pass_rate=rate) if isinstance(left, Built) else left
     at = _picked(settings, correct, perplexities)
     usable = sum(not one.refused for one in group)
     note = f"{usable} of {len(group)} samples correct" if len(group) > 1 else ""
     built = rounds.built(correct[at], "own", attempts=len(group), note=note)
-    return replace(built, perplexity=perplexities[at])
+    return replace(built, perplexity=perplexities[at], pass_rate=rate)
 
 
 def _picked(

@@ -29,6 +29,7 @@ COLUMNS = {
     "ppx_attempts": "responses that were asked for",
     "ppx_seed": "of the request that gave the target",
     "ppx_perplexity": "of the target under the base, where it was computed",
+    "ppx_pass_rate": "share of the model's own answers that are correct, where it was computed",
 }
 
 

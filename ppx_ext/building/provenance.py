@@ -33,6 +33,7 @@ KEPT = (
     "ppx_attempts",
     "ppx_seed",
     "ppx_perplexity",
+    "ppx_pass_rate",
 )
 """Provenance columns of a built file, beside `ROW`."""
 
@@ -151,6 +152,7 @@ def _line(gold: Gold, result: Built | Dropped | None, builder: str) -> dict[str,
         "ppx_attempts": result.attempts,
         "ppx_seed": result.seed,
         "ppx_perplexity": value if value is not None and math.isfinite(value) else None,
+        "ppx_pass_rate": result.pass_rate,
     }
 
 
@@ -162,6 +164,7 @@ def _schema() -> pa.Schema:
         "ppx_attempts": pa.int32(),
         "ppx_seed": pa.int64(),
         "ppx_perplexity": pa.float64(),
+        "ppx_pass_rate": pa.float64(),
     }
     names = (ROW, RESPONSE, DROPPED, *KEPT)
     return pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in names])

@@ -54,10 +54,8 @@ def test_the_users_columns_stay_as_they_are_and_the_hub_reads_the_file(tmp_path:
     names = pq.read_schema(made.path).names
     assert names[:4] == ["question", "answer", "level", "messages"]
     assert names[4] == "ppx_row"
-    assert set(names[5:]) == {
-        f"ppx_{name}"
-        for name in ("source", "judge", "verdict", "reason", "attempts", "seed", "perplexity")
-    }
+    kept_too = ("source", "judge", "verdict", "reason", "attempts", "seed", "perplexity")
+    assert set(names[5:]) == {f"ppx_{name}" for name in (*kept_too, "pass_rate")}
     loaded = load_dataset(str(made.folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.to_list() == lines(made)
 
