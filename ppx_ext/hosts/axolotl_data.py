@@ -205,21 +205,18 @@ def _masked(
     plain: Prepared, plan: Plan, catalog: Catalog, base: Base
 ) -> tuple[pipeline.Masked, Dataset | None]:
     """Training rows, chosen and masked; evaluation rows, masked where that is asked for."""
-    lent: dict[str, Any] = {
-        "plan": plan,
-        "catalog": catalog,
-        "base": base,
-        "tokenizer": plain.tokenizer,
-        "store": plain.scores,
-    }
-    masked = chosen.choose_and_mask(plain.train, **lent)
+    lent: dict[str, Any] = {"catalog": catalog, "base": base, "tokenizer": plain.tokenizer}
+    found = pipeline.Tokenized(dataset=plain.train, plan=plan, **lent)
+    _, masked = pipeline.choose_and_mask(found, plain.scores)
     if not plan.mask_eval or plain.evaluation is None:
         return masked, plain.evaluation
     # A share of the training rows is built like them; rows of `test_datasets` are all golds.
     which = plan.masked_rows if SOURCE in plain.evaluation.column_names else "all"
     evaluation = pipeline.mask_dataset(
         plain.evaluation,
-        **{**lent, "plan": dataclasses.replace(plan, apply="baked", masked_rows=which)},
+        plan=dataclasses.replace(plan, apply="baked", masked_rows=which),
+        store=plain.scores,
+        **lent,
         state=masked.state,
         drop_rows=False,
     )

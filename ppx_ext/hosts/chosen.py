@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppx_ext.contracts import Need, Numbers, StageRecord, TokenScorer
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from ppx_ext.catalog import Catalog
-    from ppx_ext.mask_stage import Masked
     from ppx_ext.plan import Plan
 
 
@@ -28,24 +24,6 @@ class Order:
 
     ordered: bool = False
     epochs: int = 1
-
-
-def choose_and_mask(dataset: Dataset, *, plan: Plan, **lent: Any) -> Masked:
-    """Choose among training rows, then mask what was chosen; ``lent`` as for `mask_dataset`.
-
-    Raises:
-        ValueError: as `choose_dataset` and `mask_dataset`.
-        OSError: scores cannot be written.
-    """
-    from ppx_ext.mask_stage import mask_dataset
-
-    if plan.choose is None:
-        return mask_dataset(dataset, plan=plan, **lent)
-    from ppx_ext.choose_stage import choose_dataset
-
-    chosen = choose_dataset(dataset, plan=plan, **lent)
-    masked = mask_dataset(chosen.dataset, plan=plan, origin=chosen.origin, **lent)
-    return dataclasses.replace(masked, records=(chosen.record, *masked.records))
 
 
 def order_of(records: Iterable[StageRecord]) -> Order:

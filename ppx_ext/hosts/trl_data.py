@@ -122,24 +122,22 @@ def of_evaluation(plan: Plan) -> Plan:
 
 def prepare(found: pipeline.Tokenized) -> pipeline.Masked:
     """Choose among the training rows, and mask what was chosen."""
-    masked = chosen.choose_and_mask(found.dataset, plan=found.plan, **_lent(found))
+    _, masked = pipeline.choose_and_mask(found, trl_state.store_of(found.plan))
     return dataclasses.replace(masked, records=(*found.records, *masked.records))
 
 
 def mask_evaluation(found: pipeline.Tokenized, rows: Dataset, state: Numbers) -> Dataset:
     """Mask evaluation rows, all of which stay, with the state that was fitted on training rows."""
-    plan = of_evaluation(found.plan)
-    masked = pipeline.mask_dataset(rows, plan=plan, state=state, drop_rows=False, **_lent(found))
-    return masked.dataset
-
-
-def _lent(found: pipeline.Tokenized) -> dict[str, Any]:
-    return {
-        "catalog": found.catalog,
-        "base": found.base,
-        "tokenizer": found.tokenizer,
-        "store": trl_state.store_of(found.plan),
-    }
+    return pipeline.mask_dataset(
+        rows,
+        plan=of_evaluation(found.plan),
+        catalog=found.catalog,
+        base=found.base,
+        tokenizer=found.tokenizer,
+        store=trl_state.store_of(found.plan),
+        state=state,
+        drop_rows=False,
+    ).dataset
 
 
 def first_pass(args: Any, max_length: int | None) -> Any:

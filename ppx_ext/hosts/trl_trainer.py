@@ -166,27 +166,21 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         tokenized = prepare(dataset, first, False, formatting_func)
         if packing and args.packing_strategy == "bfd" and not uncut:
             tokenized = trl_data.cut(tokenized, args.max_length)
+        assert run.base is not None
+        found = pipeline.Tokenized(
+            dataset=tokenized,
+            tokenizer=self._tokenizer,
+            base=run.base,
+            plan=run.plan,
+            catalog=run.catalog,
+        )
         if kind == "eval":
-            return prepare(self._evaluation(tokenized, run), args, packing, None)
-        run.masked = chosen.choose_and_mask(tokenized, plan=run.plan, **self._lent(run))
+            state = {} if run.masked is None else run.masked.state
+            masked = trl_data.mask_evaluation(found, tokenized, state)
+            return prepare(masked, args, packing, None)
+        run.masked = trl_data.prepare(found)
         trl_order.refuse(run.order(), args)
         return prepare(run.masked.dataset, args, packing, None)
-
-    def _lent(self, run: _Run) -> dict[str, Any]:
-        return {
-            "catalog": run.catalog,
-            "base": run.base,
-            "tokenizer": self._tokenizer,
-            "store": trl_state.store_of(run.plan),
-        }
-
-    def _evaluation(self, dataset: Any, run: _Run) -> Any:
-        plan = trl_data.of_evaluation(run.plan)
-        state = None if run.masked is None else run.masked.state
-        lent = self._lent(run)
-        return pipeline.mask_dataset(
-            dataset, plan=plan, state=state, drop_rows=False, **lent
-        ).dataset
 
     def _check_rows(self, run: _Run) -> None:
         train: Any = self.train_dataset

@@ -119,7 +119,7 @@ def test_trainer_made_behind_our_back(config: Config) -> None:
     from axolotl.train import setup_model_and_trainer
 
     cfg = load_cfg(str(config(ppx=STM)))
-    with pytest.raises(RuntimeError, match="nothing is built or masked"):
+    with pytest.raises(RuntimeError, match="nothing is built, chosen or masked"):
         setup_model_and_trainer(cfg, load_datasets(cfg=cfg))
 
 

@@ -205,7 +205,7 @@ def test_streamed_and_unprepared_rows_are_refused(lab: Noted, tmp_path: Path) ->
 def test_a_column_that_is_not_there(lab: Noted, tmp_path: Path) -> None:
     args = arguments(tmp_path, ppx=asks("climb", tmp_path))
     rows = Dataset.from_list(chats(4))
-    with pytest.raises(ValueError, match=f"no column '{choices.NOTED}'"):
+    with pytest.raises(ValueError, match=f"reads the column '{choices.NOTED}'"):
         Catcher(model=lab.model(), processing_class=lab.tokenizer, args=args, train_dataset=rows)
 
 
