@@ -68,9 +68,11 @@ def judge(
 @click.option("--hardest", is_flag=True, help="From the hardest on, not from the easiest.")
 @click.option("--strata", metavar="COLUMN", help="Draw --count at random, equally from each value.")
 @click.option("--proportional", is_flag=True, help="Draw as many of each value as it is common.")
+@click.option("--unique", metavar="COLUMN", help="Leave out rows with an earlier row's value.")
 @click.option("--seed", default=0, show_default=True, help="Orders equal scores; draws.")
 @click.option("--indexes", is_flag=True, help="Write the rows' places (from 0), not the rows.")
-def select(source: Path, out: Path, indexes: bool, **wanted: Any) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace OUT where it is there already.")
+def select(source: Path, out: Path, indexes: bool, overwrite: bool, **wanted: Any) -> None:
     """Choose rows of a file by a column of scores; they keep their order.
 
     IN is Parquet, Arrow, JSONL, or a folder of save_to_disk; OUT is Parquet. The budget is met
@@ -78,7 +80,7 @@ def select(source: Path, out: Path, indexes: bool, **wanted: Any) -> None:
     """
     from ppx_ext.selecting import run
 
-    chosen = run.run(source, out, run.Wanted(**wanted), indexes=indexes)
+    chosen = run.run(source, out, run.Wanted(**wanted), indexes=indexes, overwrite=overwrite)
     tokens = "" if chosen.tokens is None else f", {chosen.tokens} tokens"
     for note in chosen.notes:
         click.echo(note)

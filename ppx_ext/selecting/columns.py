@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ppx_ext.selecting.distinct import keys_of
 from ppx_ext.selecting.order import Array
 from ppx_ext.selecting.sources import JsonRows, Source
 
@@ -24,6 +25,7 @@ class Columns:
         lengths: int64.
         labels: places in ``strata`` (int32).
         strata: the values of the strata's column, in the order of their first rows.
+        keys: hashes of the column whose values are to be unique.
     """
 
     rows: int
@@ -31,18 +33,26 @@ class Columns:
     lengths: Array | None
     labels: Array | None
     strata: tuple[Any, ...]
+    keys: Array | None = None
 
 
 def read_columns(
-    source: Source, folder: Path, *, by: str | None, length: str | None, strata: str | None
+    source: Source,
+    folder: Path,
+    *,
+    by: str | None,
+    length: str | None,
+    strata: str | None,
+    unique: str | None = None,
 ) -> Columns:
     """Write these columns of ``source`` into ``folder`` as plain numbers, and map them.
 
     Raises:
         ValueError: a column is not there, or holds something else than it should (a score that is
-            null or no number, a length below 0, a row without a stratum); the row is named.
+            null or no number, a length below 0, a row without a stratum or without the value
+            that is to be unique); the row is named.
     """
-    names = list(dict.fromkeys(name for name in (by, length, strata) if name is not None))
+    names = list(dict.fromkeys(name for name in (by, length, strata, unique) if name is not None))
     codes: dict[Any, int] = {}
     files: dict[str, BinaryIO] = {}
     types: dict[str, Any] = {}
@@ -58,6 +68,7 @@ def read_columns(
                 "labels": _labels(batch.column(strata), source.path, start, codes)
                 if strata
                 else None,
+                "keys": _keys(batch.column(unique), source.path, unique, start) if unique else None,
             }
             for name, values in given.items():
                 if values is None:
@@ -81,6 +92,7 @@ def read_columns(
         lengths=found.get("lengths"),
         labels=found.get("labels"),
         strata=tuple(codes),
+        keys=found.get("keys"),
     )
 
 
@@ -123,6 +135,12 @@ def _labels(column: pa.Array, path: Path, start: int, codes: dict[Any, int]) -> 
         encoded.indices.to_numpy(zero_copy_only=False)
     ]
     return labels
+
+
+def _keys(column: pa.Array, path: Path, name: str, start: int) -> Array:
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    _refuse(missing, f"{path}, row {{}}: {name!r}, which is to be unique, is null", start)
+    return keys_of(column)
 
 
 def _numbers(column: pa.Array, target: pa.DataType, path: Path, name: str, start: int) -> Array:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ppx_ext.selecting.budget import Chosen, choose, in_window
 from ppx_ext.selecting.columns import Columns, read_columns
+from ppx_ext.selecting.distinct import firsts
 from ppx_ext.selecting.order import Positions
 from ppx_ext.selecting.sources import open_source
 from ppx_ext.selecting.strata import draw, shares
@@ -30,6 +31,7 @@ class Wanted:
         hardest: from the hardest on.
         strata: column; ``count`` rows are drawn at random, equally from each of its values.
         proportional: from each value as many as it has rows, in proportion.
+        unique: column; rows whose value an earlier row has are left out before anything else.
         seed: of equal scores' order, and of what is drawn.
     """
 
@@ -41,6 +43,7 @@ class Wanted:
     hardest: bool = False
     strata: str | None = None
     proportional: bool = False
+    unique: str | None = None
     seed: int = 0
 
     def check(self) -> None:
@@ -50,6 +53,8 @@ class Wanted:
             ValueError: saying what.
         """
         strata = self.strata is not None
+        budget = self.count is not None or self.tokens is not None
+        bounded = budget or self.window is not None
         wrong = {
             "--count and --tokens are two budgets: give one": (
                 self.count is not None and self.tokens is not None
@@ -58,9 +63,9 @@ class Wanted:
                 self.tokens is not None and self.length is None
             ),
             "--by is needed: the column of scores": self.by is None
-            and (not strata or self.window is not None),
+            and (self.window is not None or (budget and not strata)),
             "give --count, --tokens or --window: how much to choose": (
-                self.count is None and self.tokens is None and self.window is None
+                not bounded and (self.unique is None or self.by is not None)
             ),
             "--strata needs --count, and cannot be had with --tokens": (
                 strata and self.count is None
@@ -70,7 +75,7 @@ class Wanted:
             ),
             "--proportional is about --strata": self.proportional and not strata,
             "--hardest is the order of a budget: give --count or --tokens": (
-                self.hardest and self.count is None and self.tokens is None
+                self.hardest and not budget
             ),
         }
         for message, holds in wrong.items():
@@ -88,10 +93,13 @@ class Selected:
     notes: tuple[str, ...]
 
 
-def run(source: Path, out: Path, wanted: Wanted, *, indexes: bool = False) -> Selected:
+def run(
+    source: Path, out: Path, wanted: Wanted, *, indexes: bool = False, overwrite: bool = False
+) -> Selected:
     """Choose rows of ``source``; write them (or their ``indexes``, column ``row``) to ``out``.
 
-    Rows keep their order. Columns are read once, in bounded memory, into files beside ``out``.
+    Rows keep their order. Columns are read once, in bounded memory, into files beside ``out``. What
+    stands there is replaced only with ``overwrite``.
 
     Raises:
         ValueError: the options do not fit together, the data cannot be read or has not what is
@@ -102,11 +110,18 @@ def run(source: Path, out: Path, wanted: Wanted, *, indexes: bool = False) -> Se
         raise ValueError(f"{out}: chosen rows are written as Parquet; name it {out.stem}.parquet")
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"{out} is the data itself: write to another file")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} is there already: name another file, or replace it (--overwrite)")
     found = open_source(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".ppx-select-") as folder:
         columns = read_columns(
-            found, Path(folder), by=wanted.by, length=wanted.length, strata=wanted.strata
+            found,
+            Path(folder),
+            by=wanted.by,
+            length=wanted.length,
+            strata=wanted.strata,
+            unique=wanted.unique,
         )
         chosen = select(columns, wanted)
     if not len(chosen.rows):
@@ -124,10 +139,7 @@ def select(columns: Columns, wanted: Wanted) -> Selected:
     Raises:
         ValueError: see `choose`, `in_window` and `draw`.
     """
-    inside = None
-    if wanted.window is not None:
-        assert columns.scores is not None
-        inside = in_window(columns.scores, *wanted.window, seed=wanted.seed)
+    inside, told = _inside(columns, wanted)
     if wanted.strata is not None:
         rows, notes = _drawn(columns, wanted, inside)
     elif wanted.count is None and wanted.tokens is None:
@@ -138,7 +150,29 @@ def select(columns: Columns, wanted: Wanted) -> Selected:
     tokens = None
     if columns.lengths is not None:
         tokens = int(columns.lengths[rows].sum(dtype=np.int64))
-    return Selected(rows=rows, total=columns.rows, tokens=tokens, notes=notes)
+    return Selected(rows=rows, total=columns.rows, tokens=tokens, notes=(*told, *notes))
+
+
+def _inside(columns: Columns, wanted: Wanted) -> tuple[Positions | None, tuple[str, ...]]:
+    """Rows that may be chosen at all, None for all, and what must be told of them."""
+    inside, notes = None, []
+    if columns.keys is not None:
+        inside = firsts(columns.keys)
+        if lost := columns.rows - len(inside):
+            notes.append(f"Left out {lost} rows whose {wanted.unique!r} an earlier row has.")
+    if columns.scores is None:
+        return inside, tuple(notes)
+    if columns.rows > 1 and columns.scores.min() == columns.scores.max():
+        same = f"All scores are {columns.scores[0]:g}"
+        notes.append(f"{same}: which rows are chosen hangs on the seed alone.")
+    if wanted.window is not None:
+        scores = columns.scores if inside is None else columns.scores[inside]
+        within = in_window(scores, *wanted.window, seed=wanted.seed)
+        if not len(within):
+            low, high = wanted.window
+            raise ValueError(f"no row of {len(scores)} is in the window from {low:g} to {high:g}")
+        inside = within if inside is None else inside[within]
+    return inside, tuple(notes)
 
 
 def _budget(

@@ -19,6 +19,7 @@ from ppx_ext.selecting.order import Positions
 Batches: TypeAlias = Iterator[tuple[int, pa.RecordBatch]]
 JSON = (".jsonl", ".json", ".ndjson")
 BLOCK = 1 << 13
+KINDS = "Give a .parquet, .arrow, .jsonl or .json file, or a folder of save_to_disk"
 
 
 class Source(Protocol):
@@ -41,21 +42,36 @@ def open_source(path: Path) -> Source:
     Raises:
         ValueError: nothing of that kind can be read there.
     """
+    if path.is_dir():
+        return _saved(path)
+    if path.suffix in JSON:
+        return JsonRows(path=path)
+    if path.suffix == ".arrow":
+        return ArrowRows(path=path, files=(path,))
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path} is none of the kinds that can be read. {KINDS}")
     try:
-        if path.suffix == ".parquet":
-            return ParquetRows(path=path, file=pq.ParquetFile(path, memory_map=True))
-        if path.is_file() and path.suffix in JSON:
-            return JsonRows(path=path)
-        if path.suffix == ".arrow":
-            return ArrowRows(path=path, files=(path,))
+        return ParquetRows(path=path, file=pq.ParquetFile(path, memory_map=True))
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _saved(path: Path) -> ArrowRows:
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(str(at.parent) for at in path.glob("*/state.json"))
+        raise ValueError(f"{path} holds several data sets. Give one: {', '.join(splits)}")
+    if not (path / "state.json").is_file():
+        raise ValueError(f"{path} is a folder without the state.json of save_to_disk. {KINDS}")
+    try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         names = [file["filename"] for file in state["_data_files"]]
-        return ArrowRows(path=path, files=tuple(path / name for name in names))
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Give a .parquet, .arrow, "
-            ".jsonl or .json file, or a folder of save_to_disk"
-        ) from error
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path / "state.json", error) from error
+    return ArrowRows(path=path, files=tuple(path / name for name in names))
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read: it is broken, or of another kind ({error})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +85,7 @@ class ParquetRows:
         """All rows, or some columns of them, in order."""
         if columns is not None:
             _need(columns, self.file.schema_arrow.names, self.path)
-        return _numbered(self.file.iter_batches(batch_size=1 << 16, columns=columns))
+        return _numbered(self.path, self.file.iter_batches(batch_size=1 << 16, columns=columns))
 
     def holding(self, rows: Positions) -> Batches:
         """Batches of the row groups that hold ``rows``."""
@@ -78,7 +94,7 @@ class ParquetRows:
         for group, start in enumerate(itertools.accumulate(sizes[:-1], initial=0)):
             low, high = np.searchsorted(rows, (start, start + sizes[group]))
             if low < high:
-                yield from _numbered(self.file.iter_batches(1 << 16, [group]), start)
+                yield from _numbered(self.path, self.file.iter_batches(1 << 16, [group]), start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +106,7 @@ class ArrowRows:
 
     def batches(self, columns: Sequence[str] | None = None) -> Batches:
         """All rows, or some columns of them, in order."""
-        for start, batch in _numbered(self._all()):
+        for start, batch in _numbered(self.path, self._all()):
             if columns is not None:
                 _need(columns, batch.schema.names, self.path)
                 batch = batch.select(columns)
@@ -108,6 +124,9 @@ class ArrowRows:
             except pa.ArrowInvalid:
                 mapped.seek(0)
                 yield from pa.ipc.open_stream(mapped)
+                if mapped.tell() < mapped.size():  # zeros, too, are read as an end
+                    ends = f"its rows end at byte {mapped.tell()} of {mapped.size()}"
+                    raise pa.ArrowInvalid(ends) from None
                 continue
             yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
 
@@ -160,8 +179,11 @@ def _need(columns: Sequence[str], there: Sequence[str], where: object) -> None:
         raise ValueError(f"{where} has no column {missing[0]!r}; it has {', '.join(there)}")
 
 
-def _numbered(batches: Iterator[pa.RecordBatch], start: int = 0) -> Batches:
-    for batch in batches:
-        if len(batch):
-            yield start, batch
-        start += len(batch)
+def _numbered(path: Path, batches: Iterator[pa.RecordBatch], start: int = 0) -> Batches:
+    try:
+        for batch in batches:
+            if len(batch):
+                yield start, batch
+            start += len(batch)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error

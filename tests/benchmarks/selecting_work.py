@@ -115,7 +115,9 @@ def naive_strata(scores: np.ndarray) -> np.ndarray:
 
 def memory_of(name: str, rows: int) -> float:
     """Peak of `our_count`, `our_tokens` or `our_strata`."""
-    work = {"count": our_count, "tokens": our_tokens, "strata": our_strata}[name]
+    work: Callable[..., Any] = {"count": our_count, "tokens": our_tokens, "strata": our_strata}[
+        name
+    ]
     given = (scores_of(rows), lengths_of(rows)) if name == "tokens" else (scores_of(rows),)
     work(*(each[: 1 << 20].copy() for each in given))  # imports, and first allocations
     return peak_of(lambda: work(*given))

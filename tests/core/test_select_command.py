@@ -59,6 +59,10 @@ def ppx(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["select", *[str(argument) for argument in arguments]])
 
 
+def again(*arguments: object) -> str:
+    return done(*arguments, "--overwrite")
+
+
 def done(*arguments: object) -> str:
     result = ppx(*arguments)
     assert result.exit_code == 0, result.output
@@ -117,14 +121,14 @@ def test_strata_equally_and_in_proportion(tmp_path: Path) -> None:
     done(source, out, "--strata", "topic", "--count", 40)
     found = np.unique(pq.read_table(out)["topic"].to_pylist(), return_counts=True)
     assert found[1].tolist() == [10, 10, 10, 10]
-    done(source, out, "--strata", "topic", "--count", 100, "--proportional")
+    again(source, out, "--strata", "topic", "--count", 100, "--proportional")
     found = np.unique(pq.read_table(out)["topic"].to_pylist(), return_counts=True)
     assert dict(zip(*found, strict=True)) == {"math": 29, "code": 29, "talk": 28, "law": 14}
-    shown = done(source, out, "--strata", "topic", "--count", 400)
+    shown = again(source, out, "--strata", "topic", "--count", 400)
     assert "Short by 29 rows of 'law': it has 71." in shown
     assert pq.read_table(out).num_rows == 371
     window = ("--by", "score", "--window", 0, 0.5)
-    done(source, out, "--strata", "topic", "--count", 40, *window)
+    again(source, out, "--strata", "topic", "--count", 40, *window)
     assert max(pq.read_table(out)["score"].to_pylist()) <= np.median(rows["score"])
 
 
@@ -133,7 +137,7 @@ def test_a_window_alone_and_a_shortfall(tmp_path: Path) -> None:
     source = written(table(), "parquet", tmp_path)
     done(source, out, "--by", "score", "--window", 0.5, 0.75)
     assert pq.read_table(out).num_rows == 125
-    shown = done(source, out, "--by", "score", "--window", 0.5, 0.75, "--count", 200)
+    shown = again(source, out, "--by", "score", "--window", 0.5, 0.75, "--count", 200)
     assert "Short by 75 rows: there are no more." in shown
 
 
@@ -144,6 +148,9 @@ NEEDS = {
     ("--by", "score", "--tokens", 1): "--tokens needs --length",
     ("--by", "score", "--strata", "topic", "--count", 1): "--strata draws at random",
     ("--strata", "topic"): "give --count",
+    ("--unique", "topic", "--by", "score"): "give --count",
+    ("--unique", "topics"): "no column 'topics'",
+    ("--by", "score", "--window", 0.5, 0.5001): "no row of 500 is in the window from 0.5 to 0.5001",
     ("--by", "score", "--window", 0, 1, "--hardest"): "--hardest is the order of a budget",
     ("--by", "score", "--count", 1, "--proportional"): "--proportional is about --strata",
     ("--by", "score", "--window", 0.5, 0.2): "0 <= low < high <= 1",
@@ -171,6 +178,7 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, kind: str, arguments: Any)
         ("score", None, "row 77 (counted from 0): 'score' is null"),
         ("tokens", None, "row 77 (counted from 0): 'tokens' is null"),
         ("tokens", -1, "row 77 (counted from 0): 'tokens' is below 0"),
+        ("text", None, "row 77 (counted from 0): 'text', which is to be unique, is null"),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "arrow"])
@@ -182,7 +190,7 @@ def test_a_bad_value_is_named_with_its_row(
     values[77] = value
     at = rows.schema.get_field_index(column)
     source = written(rows.set_column(at, column, pa.array(values)), kind, tmp_path)
-    asked = ("--by", "score", "--tokens", 100, "--length", "tokens")
+    asked = ("--by", "score", "--tokens", 100, "--length", "tokens", "--unique", "text")
     assert message in refused(source, tmp_path / "out.parquet", *asked)
 
 
@@ -198,11 +206,18 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     assert "rows 0 to 1: a column holds values of different kinds" in refused(broken, out, *asked)
     (tmp_path / "not.parquet").write_text("no")
     assert "not.parquet cannot be read" in refused(tmp_path / "not.parquet", out, *asked)
-    assert "cannot be read" in refused(tmp_path, out, *asked)
+    assert "a folder without the state.json of save_to_disk" in refused(tmp_path, out, *asked)
+    (tmp_path / "rows.csv").write_text("score\n1\n")
+    assert "rows.csv is none of the kinds" in refused(tmp_path / "rows.csv", out, *asked)
     good = written(table(), "parquet", tmp_path)
     assert "written as Parquet" in refused(good, tmp_path / "out.csv", *asked)
-    assert "is the data itself" in refused(good, good, *asked)
+    assert "is the data itself" in refused(good, good, *asked, "--overwrite")
     assert pq.read_table(good).num_rows == ROWS
+    out.write_text("mine")
+    assert "out.parquet is there already" in refused(good, out, *asked)
+    assert out.read_text() == "mine"
+    again(good, out, *asked)
+    assert pq.read_table(out).num_rows == 1
 
 
 def test_json_that_turns_from_whole_numbers_to_others(tmp_path: Path) -> None:
