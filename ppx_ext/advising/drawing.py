@@ -17,13 +17,27 @@ if TYPE_CHECKING:
 _STEPS = 121
 _AT_RANDOM = -0.09
 # Over the colours of the surface, which are the same in light and in dark.
-_COLOURS, _BRIGHT, _DEEP = "YlGnBu_r", "#ffffff", "#0b1c33"
+_BRIGHT, _DEEP = "#ffffff", "#0b1c33"
 
 
 def budgets_of(found: Advice) -> Array:
     """Budgets from the smallest pilot to the largest, or to the one asked for, evenly in ln n."""
     ends = [*found.fitted.cells.examples_M, found.question.examples]
     return np.geomspace(min(ends) / 1.15, max(ends) * 1.15, _STEPS)
+
+
+def _colours() -> Any:
+    """Deep blue to pale green: without the end that white lines would be lost on."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["YlGnBu_r"](np.linspace(0.04, 0.8, 256)))
+
+
+def _outlined(width: float) -> Any:
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=width, foreground=_DEEP)]
 
 
 def heat(found: Advice) -> str:
@@ -37,22 +51,19 @@ def heat(found: Advice) -> str:
     low, high = cells.mean_M.min(), cells.mean_M.max()
     margin = 0.15 * max(high - low, 1e-9)
     shade = Normalize(low - margin, high + margin)
-    with drawn("heat", width=7.4, height=4.8) as (figure, axes):
+    with drawn("heat", width=9.0, height=5.2) as (figure, axes):
         axes.pcolormesh(
-            n_N, d_D, value_ND.T, cmap=_COLOURS, norm=shade, shading="gouraud", rasterized=True
+            n_N, d_D, value_ND.T, cmap=_colours(), norm=shade, shading="gouraud", rasterized=True
         )
         _extrapolated(axes, found)
-        _optimum(axes, found, n_N, colour=_BRIGHT, behind=_DEEP)
+        _optimum(axes, found, n_N)
+        place_M = np.where(cells.random_M, _AT_RANDOM, cells.middle_M)
+        axes.scatter(cells.examples_M, place_M, s=215, color=_DEEP, zorder=5, clip_on=False)
         dots = axes.scatter(
-            cells.examples_M, np.where(cells.random_M, _AT_RANDOM, cells.middle_M), s=150,
-            c=cells.mean_M, cmap=_COLOURS, norm=shade, edgecolors=_BRIGHT, linewidths=2.2, zorder=5,
-            clip_on=False,
+            cells.examples_M, place_M, s=150, c=cells.mean_M, cmap=_colours(), norm=shade,
+            edgecolors=_BRIGHT, linewidths=2.2, zorder=6, clip_on=False,
         )  # fmt: skip
-        axes.scatter(
-            cells.examples_M, np.where(cells.random_M, _AT_RANDOM, cells.middle_M), s=215,
-            facecolors="none", edgecolors=_DEEP, linewidths=1.0, zorder=6, clip_on=False,
-        )  # fmt: skip
-        _window(axes, found, colour=_BRIGHT, behind=_DEEP)
+        _window(axes, found)
         bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=28)
         bar.outline.set_visible(False)
         bar.ax.tick_params(color=LINE, labelcolor=SOFT)
@@ -74,29 +85,25 @@ def _extrapolated(axes: Axes, found: Advice) -> None:
     for start, end in ((left, n_M.min() / 1.15), (n_M.max() * 1.15, right)):
         if end > start * 1.01:
             axes.fill_between([start, end], 0, 1, facecolor="none", hatch="///", zorder=1,
-                              edgecolor=_BRIGHT, linewidth=0, alpha=0.28)  # fmt: skip
-            axes.text(np.sqrt(start * end), 0.975, "extrapolated", color=_BRIGHT, ha="center",
+                              edgecolor=_DEEP, linewidth=0, alpha=0.2)  # fmt: skip
+            axes.text(np.sqrt(start * end), 0.975, "extrapolated", color=_DEEP, ha="center",
                       va="top", fontsize=9, zorder=7)  # fmt: skip
 
 
-def _optimum(axes: Axes, found: Advice, n_N: Array, *, colour: str, behind: str) -> None:
-    from matplotlib import patheffects
-
+def _optimum(axes: Axes, found: Advice, n_N: Array) -> None:
     one = [found.fitted.optimum(n) for n in n_N]
     line = [o.value for o in one]
-    axes.plot(n_N, line, color=colour, linewidth=2.4, zorder=4, label="optimum",
-              path_effects=[patheffects.withStroke(linewidth=4.2, foreground=behind)])  # fmt: skip
-    for ends in ([o.low for o in one], [o.high for o in one]):
-        axes.plot(n_N, ends, color=colour, linewidth=1.1, linestyle=(0, (4, 3)), zorder=4)
+    ends = [o.low for o in one], [o.high for o in one]
+    axes.fill_between(n_N, *ends, color=_BRIGHT, alpha=0.3, linewidth=0, zorder=3)
+    for end in ends:
+        axes.plot(n_N, end, color=_DEEP, linewidth=1.1, linestyle=(0, (4, 3)), zorder=4)
+    axes.plot(n_N, line, color=_BRIGHT, linewidth=2.4, zorder=4, path_effects=_outlined(4.4))
 
 
-def _window(axes: Axes, found: Advice, *, colour: str, behind: str) -> None:
-    from matplotlib import patheffects
-
+def _window(axes: Axes, found: Advice) -> None:
     n, (low, high) = found.question.examples, found.window
-    stroke = [patheffects.withStroke(linewidth=7.5, foreground=behind)]
-    axes.plot([n, n], [low, high], color=colour, linewidth=5, solid_capstyle="butt", zorder=7,
-              path_effects=stroke)  # fmt: skip
+    axes.plot([n, n], [low, high], color=_BRIGHT, linewidth=5, solid_capstyle="butt", zorder=7,
+              path_effects=_outlined(7.5))  # fmt: skip
 
 
 def _axes_of(axes: Axes, found: Advice, n_N: Array) -> None:

@@ -68,8 +68,8 @@ def next_words(found: Advice) -> str:
         )
     return (
         f"one more pilot of {one.examples:,} examples in [{one.low:.2f}, {one.high:.2f}] (it has "
-        f"{one.seeds}); it should narrow the optimum's interval from {one.width:.2f} to about "
-        f"{one.expected:.2f}."
+        f"{one.seeds}); it should narrow the optimum's interval from {one.width:.3f} to about "
+        f"{one.expected:.3f}."
     )
 
 
