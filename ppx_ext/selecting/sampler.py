@@ -18,8 +18,20 @@ Both know epochs, part them over processes, and go on in the middle of one. ::
 
 The workers of a loader are ahead of the training, hence ``position``. torchdata's
 `StatefulDataLoader` keeps count of that itself: save and load *its* state, and nothing else is
-needed. With accelerate leave ``rank`` and ``world`` alone, as `Accelerator.prepare` parts the
-batches, and go on as with any loader: ``loader.set_epoch(epoch)``, then `skip_first_batches`.
+needed.
+
+With accelerate leave ``rank`` and ``world`` alone, as `Accelerator.prepare` parts the batches. A
+checkpoint after ``done`` steps of an epoch is gone on with as with any loader; only, the loader
+that `skip_first_batches` makes counts its epochs anew, and must be told as well. ::
+
+    loader = accelerator.prepare(DataLoader(dataset, batch_size=8, sampler=sampler))
+    for epoch in range(first, 3):
+        rest = accelerator.skip_first_batches(loader, done)
+        for each in (loader, rest):
+            each.set_epoch(epoch)
+        for batch in rest:
+            train_on(batch)
+        done = 0
 """
 
 from __future__ import annotations
