@@ -6,6 +6,7 @@ Colours are written as CSS variables, so that one file is readable in light and 
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,6 +88,41 @@ def tasks(base: Json, arms: Sequence[Json], *, target: Sequence[str]) -> str:
             bbox_to_anchor=(0.5, 1.0), handletextpad=0.3, columnspacing=1.2,
         )  # fmt: skip
         return svg(figure, "Accuracy on each task: the base and each way of tuning it")
+
+
+def chosen(numbers: Json, *, measure: str) -> str:
+    """How hard the rows are: all of them, those that are trained on, and the window between.
+
+    Args:
+        numbers: of the record of the `choose:` stage (`choice_numbers.of`).
+        measure: its name.
+    """
+    counts, unit = numbers["histogram"], numbers["unit"]
+    edges = counts["edges"]
+    widths = [high - low for low, high in itertools.pairwise(edges)]
+    with drawn("chosen", width=7.2, height=3.2) as (figure, axes):
+        for name, colour in (("all", LINE), ("chosen", ARMS[0])):
+            rows = sum(counts[name])
+            axes.bar(edges[:-1], counts[name], widths, align="edge", color=colour,
+                     linewidth=0, label=f"{name}: {rows:,}")  # fmt: skip
+        if numbers["window"] is not None:
+            _draw_window(axes, numbers["window"])
+        axes.set_xlabel(f"{measure} ({unit})" if unit else measure)
+        axes.set_ylabel("rows")
+        axes.grid(visible=False, axis="x")
+        axes.margins(x=0.01)
+        axes.legend(
+            frameon=False, labelcolor=INK, loc="lower left", ncol=3, bbox_to_anchor=(0.0, 1.0),
+            handlelength=1.4, handletextpad=0.5, columnspacing=1.4, borderaxespad=0.2,
+        )  # fmt: skip
+        return svg(figure, "Rows by difficulty: all, and those that were chosen")
+
+
+def _draw_window(axes: Axes, window: Json) -> None:
+    low, high = window["quantiles"]
+    names = (f"quantiles {low:.2f} to {high:.2f}", None)
+    for score, name in zip(window["scores"], names, strict=True):
+        axes.axvline(score, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=name)
 
 
 @contextmanager

@@ -11,6 +11,7 @@
 ``study``    `study.analyse`: base, arms, tests; None where nothing was evaluated
 ``items``    `study.dump_study`: every item's result, from which the former is recomputed
 ``stages``   what each stage of preparation did (`contracts.StageRecord`)
+``choosing`` records of samplers (`choice_numbers.of`): which rows are trained on
 ``masking``  numbers of the mask (`statistics.tally`), or None
 ``building`` records of builders (`composition.numbers_of`): whose words the targets are
 ``examples`` a few questions with the answers of each model
@@ -27,7 +28,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppx_ext import plots
+from ppx_ext import choice_words, plots
 from ppx_ext.building.composition import table
 from ppx_ext.building.provenance import SOURCES
 from ppx_ext.records import EVAL_FILE, SCHEMA, load_score, write_json, write_text
@@ -92,6 +93,7 @@ def _report(found: Mapping[str, Json]) -> Json:
     analysis = analyse(study) if study else None
     stages = demo.get("stages") or run.get("records") or run.get("stages") or []
     masking = next((s["numbers"] for s in stages if s["stage"] == "mask" and s["numbers"]), None)
+    choosing = [stage for stage in stages if stage["stage"] == "choose"]
     kind = "demo" if demo else "training" if len(found.keys() - {MANIFEST_FILE}) else "prepared"
     return {
         "schema": SCHEMA,
@@ -100,18 +102,21 @@ def _report(found: Mapping[str, Json]) -> Json:
         "verdict": [
             *(analysis["verdict"] if analysis else []),
             *_building_words(stages),
+            *(words for stage in choosing for words in choice_words.sentences(stage)),
             *_masking_words(stages, masking),
         ],
         "warnings": [
             *demo.get("warnings", []),
             *(analysis["warnings"] if analysis else []),
             *_skip_warnings(stages),
+            *(words for stage in choosing for words in choice_words.warnings(stage)),
             *_masking_warnings(masking),
             *([] if analysis or kind == "prepared" else [_NOT_EVALUATED]),
         ],
         "study": analysis,
         "items": dump_study(study) if study else None,
         "stages": stages,
+        "choosing": choosing,
         "masking": masking,
         "building": [stage for stage in stages if stage["stage"] == "build"],
         "examples": demo.get("examples", []),
@@ -237,10 +242,15 @@ def _targets(report: Json) -> list[str]:
 
 def _plots(report: Json) -> dict[str, str | None]:
     study = report["study"]
+    chosen = {
+        f"chosen-{at}": plots.chosen(stage["numbers"], measure=choice_words.measure_of(stage))
+        for at, stage in enumerate(report["choosing"])
+    }
     if not study:
-        return {}
+        return {**chosen}
     base, arms = study["base"], study["arms"]
     return {
+        **chosen,
         "gain": plots.gain_against_forgetting(base, arms),
         "tasks": plots.tasks(base, arms, target=_targets(report)),
     }
