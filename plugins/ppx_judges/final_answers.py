@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 from ppx_judges.expressions import LONGEST, is_prose
@@ -47,6 +48,7 @@ _TAKES_BACK = re.compile(
 )
 _AS_WRONG = re.compile(r"\b(?:wrong|incorrect|mistake|not (?:right|correct))\b", re.IGNORECASE)
 _SHOWN = 80
+_MARKERS_READ = 1000
 _NUMBER = re.compile(r"[0-9](?:[0-9,.]*[0-9])?")
 
 
@@ -81,7 +83,8 @@ def final_answer(text: str, markers: re.Pattern[str]) -> str | None:
     """
     claims = []
     inside = 0
-    for match in markers.finditer(text):
+    # Of a text that repeats itself the end is enough, and what one marker costs is bounded.
+    for match in deque(markers.finditer(text), maxlen=_MARKERS_READ):
         if match.start() >= inside:
             claim, end, inside = _behind(text, match.end())
             if _is_claimed(text, match.start()) and _says_something(match[0], claim):
@@ -124,7 +127,7 @@ def _behind(text: str, start: int) -> tuple[str, int, int]:
     end = _closing(text, start)
     # Braces that are never closed stay: an answer that was cut off can then not be read.
     if end is None:
-        return text[start : start + LONGEST], start, start
+        return text[start : start + 2 * LONGEST], start, start
     return text[start + 1 : end], end, end
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from ppx_ext import JudgeAll, Judgement
 from ppx_ext.testing import check_judge
+from ppx_judges import final_answers
 from ppx_judges.final_answers import MARKERS, compile_markers, final_answer
 from ppx_judges.maths import MATH, MathSettings
 from ppx_judges.verifying import Verifiers
@@ -246,14 +247,30 @@ def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path) -> None:
     assert done.stdout.split() == ["began", "correct"]
 
 
-LONG = ["The answer is " + "9" * 10**6, "answer: " * 10**4, "answer:" + "\n" * 10**6 + "x"]
+LONG = [
+    "The answer is " + "9" * 10**6,
+    "answer: " * 10**5,
+    "answer is " * 10**5,
+    "answer:" + "\n" * 10**6 + "x",
+    "The answer is " + "{" * 10**6,
+]
 
 
-@pytest.mark.parametrize("response", LONG, ids=["digits", "markers", "lines"])
-def test_a_response_that_repeats_itself_takes_no_longer_than_its_length(response: str) -> None:
-    started = time.monotonic()
+@pytest.mark.parametrize("response", LONG, ids=["digits", "markers", "claims", "lines", "braces"])
+def test_a_response_that_repeats_itself_is_read_at_its_end_only(
+    response: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    behind = final_answers._behind
+
+    def counted(text: str, start: int) -> tuple[str, int, int]:
+        read.append(behind(text, start))
+        return read[-1]
+
+    monkeypatch.setattr(final_answers, "_behind", counted)
     assert said(MATH, "9", response) == "wrong"
-    assert time.monotonic() - started < 20
+    assert len(read) <= 1000
+    assert all(len(claim) <= 2000 for claim, _, _ in read)
 
 
 def test_a_final_answer_that_is_too_long_is_not_cut_to_a_correct_one() -> None:
