@@ -22,8 +22,7 @@ def keys_of(column: pa.Array) -> Array:
     Fields that are null count as fields that are not there, as JSON's blocks may differ in them.
     """
     digests = (
-        hashlib.blake2b(_text(value).encode(errors="surrogatepass"), digest_size=16).digest()
-        for value in column.to_pylist()
+        hashlib.blake2b(_bytes(value), digest_size=16).digest() for value in column.to_pylist()
     )
     return np.frombuffer(b"".join(digests), dtype=KEY)
 
@@ -41,8 +40,11 @@ def firsts(keys: Array) -> Positions:
             [_of_part(keys, start, part, parts) for start in range(0, len(keys), CHUNK)]
             or [np.empty(0, dtype=np.int64)]
         )
-        _, first = np.unique(keys[at], return_index=True)
-        found.append(at[first])
+        here = keys[at]
+        order = np.lexsort((here["rest"], here["part"]))  # stable: the first of equals is first
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = here[order[1:]] != here[order[:-1]]
+        found.append(at[order[new]])
     return np.sort(np.concatenate(found))
 
 
@@ -51,8 +53,10 @@ def _of_part(keys: Array, start: int, part: int, parts: int) -> Positions:
     return np.flatnonzero(chunk % np.uint64(parts) == part) + start
 
 
-def _text(value: Any) -> str:
-    return json.dumps(_bare(value), sort_keys=True, default=repr)
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return b'"' + value.encode(errors="surrogatepass")  # not that of the number it may spell
+    return json.dumps(_bare(value), sort_keys=True, default=repr).encode()
 
 
 def _bare(value: Any) -> Any:
