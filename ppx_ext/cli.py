@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import ppx_ext
-from ppx_ext.commands import budget, files, looking, recipes, study, training
+from ppx_ext.commands import budget, difficulty, files, looking, recipes, study, training
 from ppx_ext.commands.options import example
 
 
@@ -48,6 +48,7 @@ for _command in (
     training.build,
     files.judge,
     files.select,
+    difficulty.measure,
     budget.budget,
     training.train,
     looking.view,
