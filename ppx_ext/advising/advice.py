@@ -1,12 +1,9 @@
-"""Fitted pilots -> a window of difficulty for a budget, what it should gain, and how sure that is.
-
-A gain is that of the window that is recommended now, under each resampled surface: a window that
-each resampled surface chose for itself would always gain.
-"""
+"""Fitted pilots -> a window of difficulty for a budget, what it should gain, and how sure it is."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +11,7 @@ import numpy as np
 
 from ppx_ext.advising import words
 from ppx_ext.advising.doubt import CONFIDENCE, RESAMPLES, Fitted, Interval, fitted
+from ppx_ext.advising.expected import Gain, Next, gains_of, next_pilot
 from ppx_ext.advising.pilots import Results
 from ppx_ext.advising.surface import Array, Surfaces, cells_of
 from ppx_ext.priors import prior_window
@@ -22,7 +20,6 @@ Window: TypeAlias = tuple[float, float]
 Shape: TypeAlias = Literal["inverted U", "edge", "unclear", "flat"]
 WHOLE: Window = (0.0, 1.0)
 SCHEMA = 1
-_SAME = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,41 +49,6 @@ class Question:
         """The `choose:` block of a recipe."""
         budget = {"use": "budget", "by": self.by, "max_examples": self.examples}
         return {**budget, "window": list(window)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """Expected value of the window less that of something else; above 0 is better.
-
-    Attributes:
-        over: ``random``, ``everything``, ``fixed`` (the best band for all budgets) or ``base``.
-        what: the same for people.
-        significant: the interval excludes 0; and where only difficulty differs, that matters at
-            all.
-    """
-
-    over: str
-    what: str
-    interval: Interval
-    significant: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Next:
-    """The pilot that would tell most of the optimum: one more seed of a cell.
-
-    Attributes:
-        seeds: that the cell has.
-        width: of the optimum's interval now.
-        expected: of it with this pilot.
-    """
-
-    examples: int
-    low: float
-    high: float
-    seeds: int
-    width: float
-    expected: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +159,9 @@ def advise(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> Advice:
-    """Fit the pilots and recommend a window.
+    """Fit the pilots and recommend a window; ``notes`` of their runs go to the caveats.
 
     Raises:
         ValueError: the pilots do not tell a surface; what is missing is said.
@@ -215,7 +178,7 @@ def advise(
     value_B = found.resampled.value(examples, middle)
     value = found.interval(value_B, float(found.point.value(examples, middle)[0]))
     doubling = found.interval(_drift(found.resampled, found), float(_drift(found.point, found)[0]))
-    gains = _gains(found, results, question, middle)
+    gains = gains_of(found, results, examples=examples, rows=question.rows, middle=middle)
     return Advice(
         question=question,
         results=results,
@@ -231,7 +194,7 @@ def advise(
         gains=gains,
         next=next_pilot(found, examples),
         verdict=words.verdict(found, question, shape, optimum, window, doubling),
-        caveats=words.caveats(found, results, question, shape),
+        caveats=(*words.caveats(found, question, shape), *notes),
     )
 
 
@@ -277,75 +240,3 @@ def _shape(found: Fitted) -> Shape:
     if all(not easiest < one.value < hardest for one in optima):
         return "edge"
     return "unclear"
-
-
-def _gains(found: Fitted, results: Results, question: Question, middle: float) -> tuple[Gain, ...]:
-    examples, rows = question.examples, question.rows
-    fixed = _best_band(found)
-
-    def over(name: str, what: str, other: Any) -> Gain:
-        point, resampled = (
-            surface.value(examples, middle) - other(surface)
-            for surface in (found.point, found.resampled)
-        )
-        interval = found.interval(resampled, float(point[0]))
-        sure = found.matters or name in ("base", "everything")
-        return Gain(
-            over=name, what=what, interval=interval, significant=sure and interval.excludes_zero
-        )
-
-    gains = [over("random", "rows at random", lambda s: s.at_random(examples))]
-    if rows is not None and rows > examples:
-        what = f"everything ({rows:,} rows)"
-        gains.append(over("everything", what, lambda s: s.at_random(rows)))
-    same = abs(sum(fixed) / 2 - middle) < _SAME
-    what = f"the best fixed band [{fixed[0]:.2f}, {fixed[1]:.2f}]" + same * " (much the same)"
-    gains.append(over("fixed", what, lambda s: s.value(examples, sum(fixed) / 2)))
-    base = [results.sign * pilot.value for pilot in results.pilots if pilot.kind == "base"]
-    if base:
-        gains.append(over("base", "the untouched base", lambda s: np.mean(base)))
-    return tuple(gains)
-
-
-def _best_band(found: Fitted) -> Window:
-    """The band with the best mean over the pilots' budgets."""
-
-    def mean(band: Window) -> float:
-        values = [found.point.value(n, sum(band) / 2)[0] for n in found.cells.budgets]
-        return float(np.mean(values))
-
-    return max(found.cells.bands, key=mean)
-
-
-def next_pilot(found: Fitted, examples: int) -> Next:
-    """One more seed of the cell that narrows the optimum's interval most.
-
-    Of a quantity q and a cell's value v, jointly normal over the resampled surfaces, a measurement
-    of v with noise s leaves ``var(q) - cov(q, v)**2 / (var(v) + s**2)``.
-    """
-    cells, surfaces = found.cells, found.resampled
-    optimum_B = surfaces.optimum(examples)
-    width, spread = found.optimum(examples).width, float(optimum_B.var())
-    seeds = {
-        (int(n), low, high): len(values)
-        for n, low, high, values in zip(
-            cells.examples_M, cells.low_M, cells.high_M, cells.values, strict=True
-        )
-    }
-
-    def left(cell: tuple[int, float, float]) -> float:
-        value_B = surfaces.value(cell[0], (cell[1] + cell[2]) / 2)
-        shared = float(np.mean((value_B - value_B.mean()) * (optimum_B - optimum_B.mean())))
-        told = shared**2 / max(float(value_B.var()) + found.noise**2, 1e-300)
-        return max(spread - told, 0.0)
-
-    best = min(((n, *band) for n in cells.budgets for band in cells.bands), key=left)
-    share = math.sqrt(left(best) / spread) if spread else 1.0
-    return Next(
-        examples=best[0],
-        low=best[1],
-        high=best[2],
-        seeds=seeds.get(best, 0),
-        width=width,
-        expected=width * share,
-    )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ppx_ext import manifest, plan
+from ppx_ext.advising.advice import Question
 from ppx_ext.advising.grid import (
     Grid,
     Job,
@@ -35,6 +36,7 @@ from ppx_ext.records import write_text
 
 SCHEMA = 1
 _GRACE = 10.0
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Wanted:
         metric: of a pilot; None is the accuracy of an `eval:` stage's target tasks, and the
             evaluation loss where there is no such stage.
         max_failures: so many pilots may fail before the rest is given up.
+        examples: the budget that is asked for, to find out with the first pilot that there are
+            fewer rows.
     """
 
     recipe: Recipe
@@ -56,6 +60,7 @@ class Wanted:
     model: str | None = None
     metric: Metric | None = None
     max_failures: int = 3
+    examples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,15 @@ class Ran:
     rows: int
     failed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def told(self) -> list[str]:
+        """Failures and notes, as caveats."""
+        more = len(self.notes) - _SHOWN
+        return [
+            *(f"A pilot is missing: {line}" for line in self.failed),
+            *self.notes[:_SHOWN],
+            *([f"{more} more pilots told of the same kind."] if more > 0 else []),
+        ]
 
 
 def run(wanted: Wanted, catalog: Catalog) -> Ran:
@@ -129,6 +143,7 @@ def _run_all(
             advance(1, job.name)
             if found is not None:
                 outcomes.append(found)
+                Question(examples=wanted.examples or 1, rows=found.rows)  # refuses too few rows
             if len(failed) > wanted.max_failures:
                 raise ValueError(
                     f"{len(failed)} pilots failed (--max-failures {wanted.max_failures}):\n"

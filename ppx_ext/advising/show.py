@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +37,7 @@ def show_prior(found: Prior, console: Console | None = None) -> None:
     console.print(Text(f"\n{block(found.choose)}\n"), soft_wrap=True)
 
 
-def show(found: Advice, *, failed: Sequence[str] = (), console: Console | None = None) -> None:
+def show(found: Advice, console: Console | None = None) -> None:
     """Verdict, gains, caveats, the next pilot, and the block to paste."""
     console = console or Console()
     first, *others = found.verdict
@@ -50,9 +49,9 @@ def show(found: Advice, *, failed: Sequence[str] = (), console: Console | None =
     console.print()
     console.print(gains(found))
     console.print(Text(f"\nWould tell most: {next_words(found)}"))
-    if found.caveats or failed:
+    if found.caveats:
         console.print("\n[yellow]Before you believe it:[/yellow]")
-    for line in (*found.caveats, *(f"A pilot is missing: {name}" for name in failed)):
+    for line in found.caveats:
         console.print(Text.assemble(("! ", "yellow"), line))
     console.print(Text("\nPaste into the recipe's `ppx:` block:", style="dim"))
     console.print(Text(f"{block(found.choose)}\n"), soft_wrap=True)
@@ -98,7 +97,9 @@ def _cell(values: Any, found: Advice) -> str:
 def gains(found: Advice) -> Table:
     """Expected value and gains of the window, each with its interval."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2))
-    table.add_column(f"the window at {found.question.examples:,} examples")
+    low, high = found.window
+    examples = f"{found.question.examples:,} examples"
+    table.add_column(f"fitted window [{low:.3g}, {high:.3g}], {examples}")
     table.add_column("expected", justify="right")
     table.add_column(f"{100 * found.fitted.confidence:.0f} % interval", justify="right")
     table.add_column("")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ppx_ext.advising.doubt import Fitted, Interval
 
 if TYPE_CHECKING:
     from ppx_ext.advising.advice import Question, Shape, Window
-    from ppx_ext.advising.pilots import Results
 
 MISFIT = 0.05
 
@@ -82,44 +82,13 @@ def _drift_words(drift: Interval, sure: str) -> str:
     return f"The optimum moves to {side} rows as the budget grows ({said})."
 
 
-def caveats(found: Fitted, results: Results, question: Question, shape: Shape) -> tuple[str, ...]:
+def caveats(found: Fitted, question: Question, shape: Shape) -> tuple[str, ...]:
     """What to know before believing it."""
-    budgets = found.cells.budgets
-    asked, rows = question.examples, question.rows
-    lines = []
-    if not budgets[0] <= asked <= budgets[-1]:
-        side = "above" if asked > budgets[-1] else "below"
-        far = asked / budgets[-1] if asked > budgets[-1] else budgets[0] / asked
-        lines.append(
-            f"Extrapolated: {asked:,} examples lie {far:.3g} times {side} the pilots' budgets "
-            f"({budgets[0]:,} to {budgets[-1]:,}). The intervals hold only as far as the form of "
-            "the surface does."
-        )
-    if not found.cells.random_M.any():
-        lines.append(
-            "No pilot drew from all difficulties: the value of rows at random is taken as the mean "
-            "of the surface over difficulty."
-        )
-    elif rows is not None and rows > found.cells.examples_M[found.cells.random_M].max():
-        lines.append(
-            f"No pilot trained on all {rows:,} rows: their value is extrapolated from those drawn "
-            "at random."
-        )
-    if rows is None:
-        lines.append("The number of rows is not known, so training on everything is not compared.")
-    if found.misfit is not None and found.misfit < MISFIT:
-        lines.append(
-            f"The surface does not fit the pilots (lack of fit p = {found.misfit:.2g}): look at "
-            "the measured cells before the fitted ones."
-        )
-    if len(budgets) < 3:
-        lines.append("Two budgets tell no saturation: the rise is taken as straight in ln n.")
-    if min(map(len, found.cells.values)) < 3:
-        lines.append("Some cells have fewer than three seeds, so that the noise is hardly known.")
+    lines = [*_reach(found, question), *_pilots_words(found)]
     if shape in ("edge", "unclear"):
         lines.append(
-            "An optimum at the edge is a lower bound of how far to go: narrower bands beyond it "
-            "would tell more."
+            "An optimum at the edge is a bound of how far to go: narrower bands beyond it would "
+            "tell more."
         )
     if measure(question.by) == "response_length":
         lines.append(
@@ -127,3 +96,47 @@ def caveats(found: Fitted, results: Results, question: Question, shape: Shape) -
             "be that of more tokens."
         )
     return tuple(lines)
+
+
+def _reach(found: Fitted, question: Question) -> Iterator[str]:
+    """Where the answer lies beyond what was measured."""
+    budgets, cells = found.cells.budgets, found.cells
+    asked, rows = question.examples, question.rows
+    if not budgets[0] <= asked <= budgets[-1]:
+        side = "above" if asked > budgets[-1] else "below"
+        far = asked / budgets[-1] if asked > budgets[-1] else budgets[0] / asked
+        yield (
+            f"Extrapolated: {asked:,} examples lie {far:.3g} times {side} the pilots' budgets "
+            f"({budgets[0]:,} to {budgets[-1]:,}). The intervals hold only as far as the form of "
+            "the surface does."
+        )
+    if not cells.random_M.any():
+        yield (
+            "No pilot drew from all difficulties: the value of rows at random is taken as the mean "
+            "of the surface over difficulty."
+        )
+    elif rows is not None and rows > cells.examples_M[cells.random_M].max():
+        yield (
+            f"No pilot trained on all {rows:,} rows: their value is extrapolated from those drawn "
+            "at random."
+        )
+    if rows is None:
+        yield "The number of rows is not known, so training on everything is not compared."
+
+
+def _pilots_words(found: Fitted) -> Iterator[str]:
+    """What is weak about the pilots themselves."""
+    if found.noise == 0:
+        yield (
+            "No value differs between the seeds of a cell: what is measured is too coarse to tell "
+            "chance, or the seed has no effect."
+        )
+    if found.misfit is not None and found.misfit < MISFIT:
+        yield (
+            f"The surface does not fit the pilots (lack of fit p = {found.misfit:.2g}): look at "
+            "the measured cells before the fitted ones."
+        )
+    if len(set(found.cells.examples_M)) < 3:
+        yield "Two budgets tell no saturation: the rise is taken as straight in ln n."
+    if min(map(len, found.cells.values)) < 3:
+        yield "Some cells have fewer than three seeds, so that the noise is hardly known."

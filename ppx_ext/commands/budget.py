@@ -82,41 +82,36 @@ def budget(
 
     if pilots and (recipe or grid):
         raise click.UsageError("--pilots is instead of a recipe's own: give one of them")
-    failed: tuple[str, ...] = ()
+    notes: list[str] = []
     if pilots:
         found: Results | None = results.Results(
             pilots=results.read(pilots), lower_is_better=lower_is_better
         )
     elif grid:
-        found, rows, failed = _run(recipe, grid, by, out, **wanted)
+        found, rows, notes = _run(recipe, grid, out, by=by, examples=examples, **wanted)
     else:
         found = None
         rows = rows or _rows_of(recipe, wanted)
     question = advice.Question(examples=examples, rows=rows, by=by)
-    _tell(found, question, confidence=confidence, out=out, as_json=as_json, failed=failed)
+    _tell(found, question, confidence=confidence, out=out, as_json=as_json, notes=notes)
 
 
 def _run(
-    recipe: str | None, grid: tuple[int, ...], by: Any, out: Path | None, **wanted: Any
-) -> tuple[Results, int, tuple[str, ...]]:
+    recipe: str | None, grid: tuple[int, ...], out: Path | None, **wanted: Any
+) -> tuple[Results, int, list[str]]:
     if recipe is None or out is None:
         raise click.UsageError("to run pilots, give a recipe and --out")
-    import logging
-
     from ppx_ext import catalog
     from ppx_ext.advising import pilots
     from ppx_ext.advising.grid import Grid
     from ppx_ext.advising.running import Wanted, run
 
-    logging.getLogger("ppx_ext").setLevel(logging.INFO)
     shape = {name: wanted.pop(name) for name in ("bands", "seeds", "everything")}
     asked = Grid(budgets=grid, **shape)
     asked.check()
-    done = run(
-        Wanted(recipe=options.load(recipe), grid=asked, out=out, by=by, **wanted), catalog.load()
-    )
+    done = run(Wanted(recipe=options.load(recipe), grid=asked, out=out, **wanted), catalog.load())
     pilots.write(out / "pilots.csv", done.results)
-    return done.results, done.rows, done.failed
+    return done.results, done.rows, done.told()
 
 
 def _rows_of(recipe: str | None, wanted: dict[str, Any]) -> int | None:
@@ -134,7 +129,7 @@ def _tell(
     confidence: float,
     out: Path | None,
     as_json: bool,
-    failed: tuple[str, ...],
+    notes: list[str],
 ) -> None:
     from ppx_ext import listing
     from ppx_ext.advising import advice, page, show
@@ -142,14 +137,14 @@ def _tell(
     given: Any = (
         advice.prior(question)
         if found is None
-        else advice.advise(found, question, confidence=confidence)
+        else advice.advise(found, question, confidence=confidence, notes=notes)
     )
     if as_json:
         click.echo(listing.as_json(given.dump()))
     elif found is None:
         show.show_prior(given)
     else:
-        show.show(given, failed=failed)
+        show.show(given)
     if out is not None:
         for path in page.write(out, given):
             click.echo(f"Wrote {path}", err=as_json)

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from ppx_ext import catalog, plan
-from ppx_ext.advising import advice, page, pilots, show
+from ppx_ext.advising import advice, expected, page, pilots, show
 from ppx_ext.advising.advice import Advice, Question
 from ppx_ext.advising.doubt import Fitted, fitted
 from ppx_ext.advising.surface import Surfaces, cells_of
@@ -35,7 +35,7 @@ def hill() -> Advice:
     return advised(bands=5)
 
 
-def gain(found: Advice, over: str) -> advice.Gain:
+def gain(found: Advice, over: str) -> expected.Gain:
     (one,) = (gain for gain in found.gains if gain.over == over)
     return one
 
@@ -163,7 +163,7 @@ def joint(noise: float) -> Fitted:
 
 def test_the_next_pilot_by_hand() -> None:
     """Values at 1/6 are -(d - c)^2; the farthest band, 5/6, moves most with the optimum."""
-    found = advice.next_pilot(joint(0.05), 500)
+    found = expected.next_pilot(joint(0.05), 500)
     assert (found.low, found.high) == pytest.approx((2 / 3, 1.0))
     optimum = np.array([0.3, 0.4, 0.5])
     value = -((5 / 6 - optimum) ** 2)
@@ -174,7 +174,7 @@ def test_the_next_pilot_by_hand() -> None:
 
 
 def test_a_precise_pilot_tells_more() -> None:
-    coarse, fine = (advice.next_pilot(joint(noise), 500) for noise in (0.2, 0.01))
+    coarse, fine = (expected.next_pilot(joint(noise), 500) for noise in (0.2, 0.01))
     assert fine.expected < coarse.expected < coarse.width
 
 
