@@ -21,7 +21,7 @@ from typing import Any
 from ppx_ext import catalog as catalogs
 from ppx_ext import plan as plans
 from ppx_ext import recipes
-from ppx_ext.hosts import axolotl_config
+from ppx_ext.hosts import axolotl_config, chosen
 from ppx_ext.hosts.axolotl_doctor import Finding
 
 STACK = (
@@ -158,14 +158,15 @@ def _block(recipe: recipes.Recipe) -> Iterator[Finding]:
             yield _error(where, message)
         return
     stages = {"build": plan.build, "choose": plan.choose, "mask": plan.mask, "eval": plan.eval}
-    chosen = {name: stage for name, stage in stages.items() if stage}
-    if not chosen:
+    asked = {name: stage for name, stage in stages.items() if stage}
+    if not asked:
         yield _error("ppx", "names no stage; for instance `mask: {use: stm}`")
-    for name, stage in chosen.items():
+    for name, stage in asked.items():
         given = {key: value for key, value in stage.dump().items() if value is not None}
         settings = ", ".join(f"{key}={value}" for key, value in given.items())
         how = f", apply={plan.apply}" if name == "mask" else ""
-        yield _ok(f"ppx.{name}", settings + how)
+        shown = chosen.described(plan) if name == "choose" else settings + how
+        yield _ok(f"ppx.{name}", shown)
 
 
 def _model(recipe: recipes.Recipe) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ppx_ext import catalog as catalogs
 from ppx_ext import recipes, tokens
 from ppx_ext.contracts import IGNORE
-from ppx_ext.hosts import axolotl_config
+from ppx_ext.hosts import axolotl_config, chosen
 
 if TYPE_CHECKING:
     import pydantic
@@ -59,8 +59,12 @@ def _block(settings: Mapping[str, Any]) -> Iterator[Finding]:
             where, _, message = str(problem).partition(": ")
             yield Finding(level="error", where=where, message=message)
         return
+    if plan.choose is not None:
+        yield Finding(level="ok", where="ppx.choose", message=chosen.described(plan))
     if plan.mask is None:
-        yield Finding(level="warning", where="ppx", message="no `mask:` stage: nothing is masked")
+        if not (plan.build or plan.choose):
+            message = "no stage changes the data: this is a plain run"
+            yield Finding(level="warning", where="ppx", message=message)
         return
     how = {"baked": "in the labels", "collator": "as batches are made", "online": "in each step"}
     yield Finding(

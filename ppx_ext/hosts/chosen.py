@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppx_ext.contracts import Need, Numbers, StageRecord, TokenScorer
 
@@ -60,6 +60,18 @@ def token_columns(plan: Plan, catalog: Catalog) -> Sequence[str]:
 def columns_read(plan: Plan, catalog: Catalog) -> Sequence[str]:
     """Names of all columns of the user's that must be there beside the tokens."""
     return list(dict.fromkeys([*row_columns(plan), *token_columns(plan, catalog)]))
+
+
+def described(plan: Plan) -> str:
+    """The sampler with its settings, and the measure that it goes by with its own."""
+    stages = (plan.choose, plan.measure)
+    sampler, measure = (_settings(stage.dump()) for stage in stages if stage is not None)
+    return f"{sampler}, by {measure}"
+
+
+def _settings(dump: Mapping[str, Any]) -> str:
+    given = [f"{key}={value}" for key, value in dump.items() if key != "use" and value is not None]
+    return " ".join([str(dump["use"]), *given])
 
 
 def told(records: Iterable[StageRecord]) -> list[str]:

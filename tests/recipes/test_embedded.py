@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for host in recipes.HOSTS:
         recipes.copy(f"stm/embedded/story.{host}", made)
         recipes.copy(f"s3ft/embedded/story.{host}", made / f"s3ft.{host}.yaml")
+        path = recipes.copy(f"difficulty/embedded/story.{host}", made / f"budget.{host}.yaml")
+        fewer = path.read_text(encoding="utf-8").replace("max_examples: 150", "max_examples: 8")
+        path.write_text(fewer, encoding="utf-8")
     return made
 
 
@@ -94,6 +100,37 @@ def test_own_answers_are_built_and_trained_on_whole(folder: Path, host: str) -> 
     assert whose["gold"] > 0
     assert records["mask"]["rows_left_alone"] == ROWS - whose["gold"]
     assert 0 < records["mask"]["masked"] < records["mask"]["targets"]
+
+
+@pytest.fixture(scope="module")
+def chosen(folder: Path) -> Callable[[str], dict[str, Any]]:
+    """What a host chose, trained and reported: the numbers of the record."""
+
+    @functools.cache
+    def numbers(host: str) -> dict[str, Any]:
+        out = folder / f"budget-{host}"
+        run(folder, PPX, "train", f"budget.{host}.yaml", "--out", out)
+        run(folder, PPX, "report", out)
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        (stage,) = report["choosing"]
+        found: dict[str, Any] = stage["numbers"]
+        return found
+
+    return numbers
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_budget_is_met(chosen: Callable[[str], dict[str, Any]], host: str) -> None:
+    found = chosen(host)
+    assert (found["rows"], found["rows_chosen"]) == (ROWS, 8)
+    assert found["prior"]
+    low, high = found["window"]["scores"]
+    assert low <= found["score"]["chosen"]["0"] <= found["score"]["chosen"]["100"] <= high
+
+
+@pytest.mark.axolotl
+def test_both_hosts_choose_alike(chosen: Callable[[str], dict[str, Any]]) -> None:
+    assert chosen("trl") == chosen("axolotl")
 
 
 def test_a_build_alone_is_the_one_that_is_trained_on(folder: Path) -> None:

@@ -134,6 +134,14 @@ def test_data_that_cannot_be_compared_are_refused(data: SimpleNamespace, key: st
         axolotl_config.parse(cfg, catalog.load())
 
 
+def test_the_doctor_shows_sampler_and_measure(config: Config, data: SimpleNamespace) -> None:
+    from ppx_ext.hosts.axolotl import diagnose
+
+    found = {finding.where: finding for finding in diagnose(config(**given(data, "climb")))}
+    assert found["ppx.choose"].message == "climb epochs=1, by noted"
+    assert "ppx" not in found, "rows are chosen, so that this is no plain run"
+
+
 def test_steps_follow_and_what_is_evaluated_on_is_not_chosen(
     config: Config, prepare: Run, data: SimpleNamespace
 ) -> None:

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
+from ppx_ext import doctor
 from ppx_ext.hosts import trl
 from ppx_ext.plan import PlanError
 from tests.hosts import choices
@@ -250,6 +251,14 @@ def test_a_recipe_that_says_three_epochs_is_refused(
     path = recipe(tmp_path, lab, model, asks("climb", tmp_path, epochs=2), num_train_epochs=3)
     with pytest.raises(PlanError, match="Set `num_train_epochs: 1`"):
         trl.train(path)
+
+
+def test_the_doctor_shows_sampler_and_measure() -> None:
+    seen = doctor.examine("difficulty/embedded/story.trl")
+    (found,) = [finding for finding in seen.findings if finding.where == "ppx.choose"]
+    assert found.level == "ok"
+    assert "budget max_examples=150 band=auto" in found.message
+    assert found.message.endswith("by response_length")
 
 
 def test_a_plain_trainer_keeps_the_order(lab: Noted, tmp_path: Path) -> None:
