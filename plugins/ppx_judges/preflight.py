@@ -167,6 +167,5 @@ def _listening() -> Iterator[socket.socket]:
 
 def _refused(settings: CodeSettings, why: str) -> ValueError:
     cause = next((f"{cause}: " for sign, cause in _CAUSES if sign in why), "")
-    return ValueError(
-        f"sandbox: {settings.sandbox} does not work: {cause}{' '.join(why.split())}. {WAYS}"
-    )
+    said = " ".join(why.split()).rstrip(".")
+    return ValueError(f"sandbox: {settings.sandbox} does not work: {cause}{said}. {WAYS}")
