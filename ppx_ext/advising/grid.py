@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ def _with_losses(settings: dict[str, Any], host: str) -> dict[str, Any]:
 
 def run_folder(out: Path, job: Job) -> Path:
     """Where a pilot's host writes; it goes once the value is read."""
-    return out / "pilots" / f"{job.name}.run"
+    # A host that outlived a killed `ppx budget` may still write to the folder of that one.
+    return out / "pilots" / f"{job.name}.run-{os.getpid()}"
 
 
 def fingerprint_of(settings: Mapping[str, Any], **more: Any) -> str:

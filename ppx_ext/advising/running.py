@@ -111,7 +111,17 @@ def run(wanted: Wanted, catalog: Catalog) -> Ran:
         results=_results(outcomes, metric),
         rows=max(one.rows for one in outcomes),
         failed=tuple(failed),
-        notes=tuple(dict.fromkeys(note for one in outcomes for note in one.notes)),
+        notes=(*_steps_note(wanted), *(note for one in outcomes for note in one.notes)),
+    )
+
+
+def _steps_note(wanted: Wanted) -> tuple[str, ...]:
+    steps = wanted.recipe.settings.get("max_steps") or 0
+    if steps <= 0:
+        return ()
+    return (
+        f"The recipe trains for {steps} steps, whatever the budget: smaller budgets are seen more "
+        "often, so that budgets differ in repetition and not in training.",
     )
 
 
@@ -189,7 +199,8 @@ def _train(wanted: Wanted, job: Job, metric: Metric) -> Outcome:
     """
     settings, mark = _settings(wanted, job, metric)
     folder = run_folder(wanted.out, job)
-    shutil.rmtree(folder, ignore_errors=True)  # of one that was cut short
+    for old in folder.parent.glob(f"{job.name}.run-*"):  # of one that was cut short
+        shutil.rmtree(old, ignore_errors=True)
     recipe = wanted.out / "pilots" / f"{job.name}.{wanted.recipe.host}.yaml"
     write_text(recipe, _yaml(settings))
     log = recipe.with_name(f"{job.name}.log")
@@ -257,8 +268,10 @@ def _yaml(settings: dict[str, Any]) -> str:
 
 
 def _results(outcomes: Sequence[Outcome], metric: Metric) -> Results:
+    """Each run once: budgets that a band falls short of are all the same run of its rows."""
     base = next((one.base for one in outcomes if one.base is not None), None)
-    pilots = [one.pilot for one in outcomes]
+    runs = {(one.examples, one.low, one.high, one.seed): one.pilot for one in reversed(outcomes)}
+    pilots = list(reversed(runs.values()))
     if base is not None:
         pilots.append(Pilot(kind="base", value=base))
     return Results(

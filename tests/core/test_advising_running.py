@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from ppx_ext import catalog, recipes
 from ppx_ext.advising import grid, running
 from ppx_ext.advising.grid import Grid, Job
+from ppx_ext.advising.outcome import Outcome
 from ppx_ext.advising.running import Wanted
 from ppx_ext.cli import main
 from ppx_ext.plan import PlanError
@@ -130,6 +131,26 @@ def test_mistakes_are_told_before_any_training(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_band_falls_short_of_is_one_run() -> None:
+    """Budgets of 24 and 30 from a band of 20 rows train on the same 20; so does all of 60."""
+    shared = {"low": 0.0, "seed": 0, "base": 0.25, "rows": 60}
+    made = [
+        Outcome(examples=examples, high=high, value=value, **shared)
+        for examples, high, value in 2 * [(20, 0.5, 0.5)] + 2 * [(60, 1.0, 0.75)]
+    ]  # fmt: skip
+    found = running._results(made, "accuracy")
+    assert [(one.examples, one.value, one.kind) for one in found.pilots] == [
+        (20, 0.5, "band"), (60, 0.75, "all"), (0, 0.25, "base")
+    ]  # fmt: skip
+
+
+def test_fixed_steps_are_told(model: Path, tmp_path: Path) -> None:
+    for steps, told in ((0, 0), (-1, 0), (5, 1)):
+        recipe = recipe_in(tmp_path, model, max_steps=steps)
+        wanted = Wanted(recipe=recipe, grid=GRID, out=tmp_path)
+        assert len(running._steps_note(wanted)) == told
+
+
 # --------------------------------------------------------------------------------- real pilots
 
 SCRIPT = """
@@ -182,7 +203,7 @@ def test_killed_and_resumed(model: Path, tmp_path: Path) -> None:
     assert len({one.value for one in pilots}) == 3
     assert base.kind == "base"
     # Weights are gone; one folder keeps the measures of all pilots.
-    assert not list(out.glob("pilots/*.run"))
+    assert not list(out.glob("pilots/*.run-*"))
     assert not list(out.rglob("*.safetensors"))
     assert len(list((out / "scores").iterdir())) > 0
     # All are finished now, so that nothing runs.
