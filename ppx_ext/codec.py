@@ -117,12 +117,12 @@ def encode_rows(
     Raises:
         ValueError: a row is missing, of another length, not finite or beyond float16; it is named.
     """
+    if key.each == "row":
+        return _encode_measure(values, examples, key)
     if len(values) != len(examples):
         raise ValueError(
             f"the scorer of {key.name!r} returned {len(values)} results for {len(examples)} rows"
         )
-    if key.each == "row":
-        return _encode_measure(values, examples, key)
     targets = [(np.count_nonzero(example.target_T),) for example in examples]
     if [np.shape(scores_R) for scores_R in values] == targets:
         data = np.concatenate(values) if len(values) else np.empty(0)

@@ -30,12 +30,14 @@ def show(table: Table) -> None:
 
     console = Console(markup=False)
     sizes = Rich(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("measure", "unit", "rows", "not measured", *(f"{q} %" for q in QUANTILES)):
-        sizes.add_column(name, justify="left" if name in ("measure", "unit") else "right")
+    sizes.add_column("measure", overflow="fold")
+    for name in ("rows", "lost", *(f"{q} %" for q in QUANTILES)):
+        sizes.add_column(name, justify="right", no_wrap=True)
     for one in table.measures:
         told = one.dump()
         values = [number(value) for value in told["quantiles"].values()]
-        sizes.add_row(one.label, one.unit, str(told["rows"]), str(told["not_measured"]), *values)
+        unit = f"\n  {one.unit}" if one.unit else ""
+        sizes.add_row(f"{one.label}{unit}", str(told["rows"]), str(told["not_measured"]), *values)
     console.print(sizes)
     found = pairs(table.measures)
     if found:

@@ -7,6 +7,7 @@ def test_my_mask():
 """
 
 from ppx_ext.testing.builders import check_builder
+from ppx_ext.testing.choices import check_measure, check_sampler, fake_candidates
 from ppx_ext.testing.generators import check_generator
 from ppx_ext.testing.judges import check_judge
 from ppx_ext.testing.masks import check_mask, check_token_scorer, fake_examples, fake_tools
@@ -16,7 +17,10 @@ __all__ = [
     "check_generator",
     "check_judge",
     "check_mask",
+    "check_measure",
+    "check_sampler",
     "check_token_scorer",
+    "fake_candidates",
     "fake_examples",
     "fake_tools",
 ]

@@ -37,10 +37,10 @@ def _fake_example(row: int, rng: np.random.Generator) -> Example:
 
 def fake_tools() -> Tools:
     """Tools whose scores are a pure function of a token and its place; no model is there."""
-    return Tools(token_scores=_fake_scores)
+    return Tools(token_scores=_fake_token_scores)
 
 
-def _fake_scores(
+def _fake_token_scores(
     examples: Sequence[Example], model: ModelRef, names: Sequence[str]
 ) -> list[Mapping[str, Floats]]:
     unknown = set(names) - set(_NAMES)
@@ -48,12 +48,13 @@ def _fake_scores(
         raise ValueError(f"no score is called {', '.join(sorted(unknown))}; there are {_NAMES}")
     salt = int.from_bytes(hashlib.blake2b(repr(model).encode(), digest_size=4).digest(), "big")
     return [
-        {name: _fake_score(example, salt + 1 + _NAMES.index(name)) for name in names}
+        {name: fake_scores(example, salt + 1 + _NAMES.index(name)) for name in names}
         for example in examples
     ]
 
 
-def _fake_score(example: Example, salt: int) -> Floats:
+def fake_scores(example: Example, salt: int) -> Floats:
+    """Scores of a row's targets, float32 (R,): a pure function of tokens, places and ``salt``."""
     places = np.flatnonzero(example.target_T)
     mixed = (example.ids_T[places].astype(np.int64) * 7919 + places * 104729 + salt) % 1009
     return (mixed / 1009 * 8.0).astype(np.float32)
@@ -111,7 +112,7 @@ def _scored(names: Sequence[str]) -> list[Scored]:
             example=row,
             scores={
                 # At least 1: fit for an nll, for a perplexity and for an entropy.
-                name: 1.0 + _fake_score(row, salt)
+                name: 1.0 + fake_scores(row, salt)
                 for salt, name in enumerate(names, start=1)
             },
         )
