@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,9 @@ def test_an_infinite_measure_names_its_row(tmp_path: Path) -> None:
 
 def test_columns_that_are_not_there_and_unknown_strata_are_named(tmp_path: Path) -> None:
     rows = fakes.dataset(3, kind=["a", None, "b"])
-    with pytest.raises(ValueError, match=r"no column 'mine'; it has input_ids, labels, kind"):
+    with pytest.raises(
+        ValueError, match=r"'length' reads the column 'mine', which the data do not"
+    ):
         choose(rows, tmp_path, by={"use": "length", "column": "mine"})
     with pytest.raises(ValueError, match=r"no column 'sort'"):
         choose(rows, tmp_path, strata="sort")
@@ -223,6 +226,58 @@ def test_rows_of_several_epochs_are_scored_once_where_only_the_mask_reads_a_mode
     _, masked = pipeline.choose_and_mask(found, tmp_path)
     assert counted.rows == 3
     assert masked.records[-1].numbers["rows"] == 9
+
+
+def test_golds_among_chosen_rows_are_masked_by_what_was_scored_for_choosing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = chosen_rows.Counted(monkeypatch)
+    rows = fakes.dataset(9, ppx_source=[["gold", "own"][at % 2] for at in range(9)])
+    found = chosen_rows.tokenized(rows, counted.base(), by="loss", mask=NLL, count=6, epochs=2)
+    asked = dataclasses.replace(found.plan, masked_rows="gold")
+    chosen, masked = pipeline.choose_and_mask(
+        dataclasses.replace(found, plan=asked), tmp_path / "shared"
+    )
+    assert chosen is not None
+    assert counted.rows == 9
+    alone = pipeline.mask_dataset(
+        chosen.dataset,
+        plan=asked,
+        catalog=found.catalog,
+        base=found.base,
+        tokenizer=found.tokenizer,
+        store=tmp_path / "alone",
+    )
+    golds = chosen.dataset["ppx_source"][:].count("gold")
+    assert 0 < golds < 12
+    assert masked.records[1].numbers["rows"] == golds
+    assert masked.dataset["labels"][:] == alone.dataset["labels"][:]
+
+
+def test_a_call_that_was_cut_short_goes_on_at_its_last_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    whole = chosen_rows.length
+
+    def broken(settings: Any, rows: Any, tools: Any) -> Any:
+        if len(measured) == 6:
+            raise OSError("no space")
+        measured.extend(row.example.row for row in rows)
+        return whole(settings, rows, tools)
+
+    measures = [dataclasses.replace(one, score=broken) for one in chosen_rows.MEASURES[:1]]
+    monkeypatch.setattr(chosen_rows, "MEASURES", measures)
+    with pytest.raises(OSError, match="no space"):
+        choose(fakes.dataset(9), tmp_path)
+    assert measured == list(range(6))
+    measured.append(-1)
+    found = choose(fakes.dataset(9), tmp_path)
+    assert measured[7:] == [6, 7, 8]
+    monkeypatch.undo()
+    anew = choose(fakes.dataset(9), tmp_path / "anew")
+    np.testing.assert_array_equal(found.index_K, anew.index_K)
+    assert found.record == anew.record
 
 
 def test_prepare_writes_chosen_rows_in_order_and_can_show_them(tmp_path: Path) -> None:

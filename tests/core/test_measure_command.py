@@ -99,6 +99,27 @@ def test_the_recipes_own_measure_as_json(recipe: Path) -> None:
     assert told["correlations"] == []
 
 
+def test_a_pass_rate_comes_from_its_builder(recipe: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load(recipe.read_text())
+    build = {"use": "pass_rate", "judge": "exact", "samples": 2, "max_tokens": 4}
+    settings["ppx"]["build"] = build
+    settings["ppx"]["choose"]["by"] = "pass_rate"
+    path = tmp_path / "built.trl.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    out = tmp_path / "rates.parquet"
+    done = measure(path, "--out", out)
+    assert done.exit_code == 0, done.output
+    # A model of random weights never answers right.
+    assert pq.read_table(out).column("pass_rate").to_pylist() == [1.0] * ROWS
+    given = ["prepare", str(path), "--out", str(tmp_path / "prepared")]
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 0, done.output
+    settings["ppx"]["choose"] = {"use": "budget", "band": "easy", "by": "pass_rate"}
+    path.write_text(yaml.safe_dump(settings))
+    done = CliRunner().invoke(main, given)
+    assert "every one of the 30 rows has the difficulty 1" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.checkout
 def test_every_method_is_under_the_import_contracts() -> None:
     linter = CONFIG["tool"]["importlinter"]
     contracts = {contract["id"]: contract for contract in linter["contracts"]}
-    assert sorted(linter["root_packages"]) == ["ppx_ext", *METHODS]
+    assert sorted(linter["root_packages"]) == sorted(["ppx_ext", *METHODS])
     assert sorted(contracts["core"]["forbidden_modules"]) == METHODS
     assert sorted(contracts["methods"]["source_modules"]) == METHODS
     assert sorted(contracts["apart"]["modules"]) == METHODS
