@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ppx_ext.selecting import Permutation, budget, choose, draw, in_window, shares, strata
+from ppx_ext.selecting import budget, choose, draw, in_window, shares, strata
 from ppx_ext.selecting.order import hashes
 
 FEW = st.integers(0, 5)
@@ -34,12 +34,13 @@ def scored(draw_: Any) -> np.ndarray:
     kind = draw_(TYPES)
     size = draw_(st.integers(0, 90))
     values = st.integers(0, 1) if kind == np.bool_ else st.integers(0, draw_(st.integers(0, 100)))
-    return draw_(arrays.arrays(np.int64, size, elements=values)).astype(kind)
+    found: np.ndarray = draw_(arrays.arrays(np.int64, size, elements=values)).astype(kind)
+    return found
 
 
 def in_order(scores: np.ndarray, *, hardest: bool = False, seed: int = 0) -> np.ndarray:
     """All positions, by score and hash."""
-    found = np.lexsort((hashes(np.arange(len(scores)), seed), scores))
+    found: np.ndarray = np.lexsort((hashes(np.arange(len(scores)), seed), scores))
     return found[::-1] if hardest else found
 
 
@@ -224,63 +225,3 @@ def test_a_label_without_a_stratum_is_named() -> None:
     labels = np.array([0, 1, 2])
     with pytest.raises(ValueError, match=r"row 2 .* none of 2 strata"):
         draw(3, lambda at: labels[at], [1, 1])
-
-
-@given(
-    st.integers(0, 3000) | st.integers(2**16 + 1, 2**17 + 9),
-    st.integers(-5, 2**64),
-    st.integers(0, 1000),
-)
-@settings(max_examples=60)
-def test_a_permutation_has_each_row_once(rows: int, seed: int, epoch: int) -> None:
-    order = Permutation(rows, seed, epoch).at(np.arange(rows))
-    assert (np.sort(order) == np.arange(rows)).all()
-    assert len(order) == rows
-
-
-@given(st.integers(2**20, 2**60), st.integers(0, 9))
-@settings(max_examples=60)
-def test_a_large_permutation_stays_within_its_rows_and_repeats_none(rows: int, seed: int) -> None:
-    asked = np.unique(np.random.default_rng(seed).integers(0, rows, 5000))
-    found = Permutation(rows, seed).at(asked)
-    assert found.min() >= 0
-    assert found.max() < rows
-    assert len(np.unique(found)) == len(asked)
-
-
-@pytest.mark.parametrize("rows", [1000, 100_000])
-def test_a_permutation_is_another_for_each_seed_and_epoch(rows: int) -> None:
-    at = np.arange(rows)
-    orders = [Permutation(rows, seed, epoch).at(at) for seed in range(4) for epoch in range(4)]
-    for one in range(16):
-        assert (orders[one] == at).sum() < 10  # one row is expected to stay
-        for other in range(one):
-            assert (orders[one] == orders[other]).sum() < 10
-
-
-@pytest.mark.parametrize("rows", [5, 7, 100, 70_000])
-def test_each_row_is_equally_likely_at_each_place(rows: int) -> None:
-    from scipy.stats import chisquare
-
-    seeds, cells = 4000, 5
-    seen = np.zeros((cells, cells))
-    for seed in range(seeds):
-        order = Permutation(rows, seed).at(np.arange(0, rows, max(rows // cells, 1))[:cells])
-        for place, row in enumerate(order):
-            seen[place, row * cells // rows] += 1
-    sizes = np.bincount(np.arange(rows) * cells // rows) / rows
-    for place in range(cells):
-        assert chisquare(seen[place], sizes * seeds).pvalue > 1e-5
-
-
-def test_neighbours_are_independent() -> None:
-    order = Permutation(100_000, 1).at(np.arange(100_000)).astype(float)
-    for lag in (1, 2, 7, 256):
-        assert abs(np.corrcoef(order[:-lag], order[lag:])[0, 1]) < 0.015
-
-
-def test_places_that_are_not_there_are_refused() -> None:
-    with pytest.raises(ValueError, match="from 0 to 4"):
-        Permutation(5).at(np.array([5]))
-    with pytest.raises(ValueError, match="not -1"):
-        Permutation(-1)
