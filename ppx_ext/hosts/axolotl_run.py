@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext import manifest, tokens
 from ppx_ext.contracts import TokenScorer
+from ppx_ext.examples import Examples
 from ppx_ext.hosts import axolotl_data, built, chosen
 from ppx_ext.records import write_json
 
@@ -95,15 +96,23 @@ def changes_data(plan: Plan) -> bool:
 
 def _check_data(trainer: Any, prepared: Prepared) -> None:
     found, wanted = trainer.train_dataset, prepared.train
-    if len(found) == len(wanted) and (
-        found is wanted or axolotl_data.targets(found) == axolotl_data.targets(wanted)
-    ):
+    if found is wanted or _same(found, wanted, chosen.order_of(prepared.records)):
         return
     raise RuntimeError(
         f"the trainer was given {len(found)} rows that are not the {len(wanted)} rows which "
         "ppx-ext prepared, so this would be a plain run. Another plugin or script changed the data "
         "set after `load_datasets`; start with `axolotl train`, without that plugin."
     )
+
+
+def _same(found: Any, wanted: Any, order: chosen.Order) -> bool:
+    """Whether these are the same rows, as far as their order and their targets tell."""
+    if len(found) != len(wanted):
+        return False
+    if order.ordered:
+        one, other = (Examples(dataset=rows, ends=frozenset()) for rows in (found, wanted))
+        return one.fingerprint() == other.fingerprint()
+    return axolotl_data.targets(found) == axolotl_data.targets(wanted)
 
 
 def _refuse_sharded(trainer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from ppx_ext.plan import PlanError
-from tests.hosts import choices
+from tests.hosts import choices, words
 from tests.hosts.axolotl.conftest import Oracle, chats, documents, tokens_of, write_rows
 
 pytestmark = pytest.mark.axolotl
@@ -124,6 +125,18 @@ def test_what_would_undo_the_order_is_refused(
     prepare(config(**{**given(data, "easiest", count=4), **changes}))
 
 
+def test_an_order_changed_behind_our_back(config: Config, data: SimpleNamespace) -> None:
+    from axolotl.cli.config import load_cfg
+    from axolotl.integrations.base import PluginManager
+    from axolotl.train import setup_model_and_trainer
+
+    cfg = load_cfg(str(config(**given(data, "climb"))))
+    ours = PluginManager.get_instance().load_datasets(cfg)
+    shuffled = ours.train_dataset.shuffle(seed=1)
+    with pytest.raises(RuntimeError, match="not the 24 rows which ppx-ext prepared"):
+        setup_model_and_trainer(cfg, dataclasses.replace(ours, train_dataset=shuffled))
+
+
 @pytest.mark.parametrize("key", ["streaming", "rl", "processor_type"])
 def test_data_that_cannot_be_compared_are_refused(data: SimpleNamespace, key: str) -> None:
     from ppx_ext import catalog
@@ -166,6 +179,36 @@ def test_strata_and_several_data_sets(
     found = prepare(config(**{**asked, "datasets": halves}))
     even, odd = ([row for row in CLIMB if row % 2 == part][:2] for part in (0, 1))
     assert {data.places[ids] for ids, _ in found.train} == {*even, *odd}
+
+
+def test_pass_rates_that_a_builder_wrote(
+    world: SimpleNamespace,
+    config: Config,
+    prepare: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words.install(monkeypatch)
+    questions = [f"How many pairs of {row} make a chain?" for row in range(9)]
+    golds = [f"print the total of clips: {row}" for row in range(9)]
+    words.table_of(questions, [str(row) for row in range(9)], tmp_path / "answers.json")
+    turns = [
+        [{"role": "user", "content": q}, {"role": "assistant", "content": a}]
+        for q, a in zip(questions, golds, strict=True)
+    ]
+    rows = [{"messages": turn} for turn in turns]
+    path = write_rows(tmp_path / "golds.jsonl", rows)
+    engine = words.build_block(tmp_path / "answers.json")
+    block = {
+        "build": {**engine, "use": "pass_rate", "samples": 1, "temperature": 0},
+        "choose": {"use": "budget", "by": "pass_rate", "max_examples": 3, "take": "easiest"},
+    }
+    prepared = str(tmp_path / "prepared")
+    entry = {"path": str(path), "type": "chat_template"}
+    found = prepare(config(ppx=block, datasets=[entry], dataset_prepared_path=prepared))
+    answered = {tuple(tokens_of(row, world.tokenizer)[0]) for row in rows[::3]}
+    assert {ids for ids, _ in found.train} == answered
+    assert not {"ppx_pass_rate", "ppx_source"} & found.columns
 
 
 ALPACA = {"instruction": "Write a function", "input": "", "output": "def add(a, b): return a + b"}
