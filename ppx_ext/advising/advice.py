@@ -59,7 +59,7 @@ class Advice:
         shape: ``inverted U``: the optimum's interval lies between the outermost bands at a pilot's
             budget; ``edge``: the optimum lies at or beyond them at all of these; ``unclear``:
             neither; ``flat``: difficulty makes no difference that chance does not explain.
-        optimum: best middle quantile for the budget.
+        optimum: best middle quantile for the budget; at an edge, for the nearest budget measured.
         window: around it, as wide as the pilots' bands, or as the budget needs.
         low, high: its ends with the optimum's interval.
         recommended: ``window``, or all rows where the surface is flat.
@@ -109,6 +109,7 @@ class Advice:
             "resamples": len(self.fitted.resampled.rss_B),
             "chance": self.fitted.chance,
             "misfit": self.fitted.misfit,
+            "stretch": self.fitted.stretch,
             "noise": self.fitted.noise,
             "surface": _numbers(point),
             "pilots": [pilot.model_dump() for pilot in self.results.pilots],
@@ -168,12 +169,12 @@ def advise(
     """
     found = fitted(cells_of(results), confidence=confidence, resamples=resamples, seed=seed)
     examples = question.examples
-    optimum = found.optimum(examples)
+    shape = _shape(found)
+    optimum = found.optimum(_seen(found, examples) if shape == "edge" else examples)
     width = _width(found, question)
     window, lowest, highest = (
         _window(middle, width) for middle in (optimum.value, optimum.low, optimum.high)
     )
-    shape = _shape(found)
     middle = sum(window) / 2
     value_B = found.resampled.value(examples, middle)
     value = found.interval(value_B, float(found.point.value(examples, middle)[0]))
@@ -209,6 +210,12 @@ def _as_measured(value: Interval, results: Results) -> Interval:
     if not results.lower_is_better:
         return value
     return Interval(value=-value.value, low=-value.high, high=-value.low)
+
+
+def _seen(found: Fitted, examples: int) -> int:
+    """The budget of a pilot's range that is nearest: an optimum beyond the edge shows no drift."""
+    budgets = found.cells.budgets
+    return min(max(examples, budgets[0]), budgets[-1])
 
 
 def _width(found: Fitted, question: Question) -> float:

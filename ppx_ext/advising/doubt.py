@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,8 @@ class Fitted:
             budget.
         misfit: p-value of "the surface has the right form": F-test of its lack of fit against the
             noise; None where no degree of freedom is left.
+        stretch: by how much deviations are stretched for a misfit: Birge's ratio where `misfit` is
+            below `LEVEL`, else 1.
     """
 
     cells: Cells
@@ -52,6 +55,7 @@ class Fitted:
     noise: float
     chance: float
     misfit: float | None
+    stretch: float
     confidence: float
 
     @property
@@ -83,13 +87,15 @@ def fitted(
     rng = np.random.default_rng(seed)
     point = fit(cells, cells.mean_M[None])
     noise, spare = _noise(cells)
+    misfit, stretch = _misfit(cells, point, noise, spare)
     return Fitted(
         cells=cells,
         point=point,
-        resampled=fit(cells, cells.mean_M + deviations(cells, resamples, rng)),
+        resampled=fit(cells, cells.mean_M + stretch * deviations(cells, resamples, rng)),
         noise=noise,
         chance=_chance(cells, point, resamples, rng),
-        misfit=_misfit(cells, point, noise, spare),
+        misfit=misfit,
+        stretch=stretch,
         confidence=confidence,
     )
 
@@ -166,11 +172,13 @@ def _permuted(cells: Cells, resamples: int, rng: np.random.Generator) -> tuple[A
     return mean_BM, scatter_B
 
 
-def _misfit(cells: Cells, point: Surfaces, noise: float, spare: int) -> float | None:
+def _misfit(cells: Cells, point: Surfaces, noise: float, spare: int) -> tuple[float | None, float]:
     from scipy.stats import f
 
     bends = len(set(cells.examples_M)) > 2
     free = len(cells.values) - (5 + bends + bool(cells.random_M.any()))
     if free < 1 or noise == 0:
-        return None
-    return float(f.sf(point.rss_B[0] / free / noise**2, free, spare))
+        return None, 1.0
+    ratio = float(point.rss_B[0] / free / noise**2)
+    chance = float(f.sf(ratio, free, spare))
+    return chance, math.sqrt(ratio) if chance < LEVEL else 1.0

@@ -58,6 +58,7 @@ def gains_of(
 ) -> tuple[Gain, ...]:
     """Of rows around ``middle`` at a budget, ``rows`` being all that there are."""
     fixed = _best_band(found)
+    same = abs(sum(fixed) / 2 - middle) < _SAME
 
     def over(name: str, what: str, other: Any) -> Gain:
         point, resampled = (
@@ -66,6 +67,7 @@ def gains_of(
         )
         interval = found.interval(resampled, float(point[0]))
         sure = found.matters or name in ("base", "everything")
+        sure = sure and not (same and name == "fixed")
         return Gain(
             over=name, what=what, interval=interval, significant=sure and interval.excludes_zero
         )
@@ -74,7 +76,6 @@ def gains_of(
     if rows is not None and rows > examples:
         what = f"everything ({rows:,} rows)"
         gains.append(over("everything", what, lambda s: s.at_random(rows)))
-    same = abs(sum(fixed) / 2 - middle) < _SAME
     what = f"the best fixed band [{fixed[0]:.2f}, {fixed[1]:.2f}]" + same * " (much the same)"
     gains.append(over("fixed", what, lambda s: s.value(examples, sum(fixed) / 2)))
     base = [results.sign * pilot.value for pilot in results.pilots if pilot.kind == "base"]

@@ -10,8 +10,6 @@ from ppx_ext.advising.doubt import Fitted, Interval
 if TYPE_CHECKING:
     from ppx_ext.advising.advice import Question, Shape, Window
 
-MISFIT = 0.05
-
 
 def quantile(value: float) -> str:
     """For instance ``0.42``."""
@@ -87,8 +85,8 @@ def caveats(found: Fitted, question: Question, shape: Shape) -> tuple[str, ...]:
     lines = [*_reach(found, question), *_pilots_words(found)]
     if shape in ("edge", "unclear"):
         lines.append(
-            "An optimum at the edge is a bound of how far to go: narrower bands beyond it would "
-            "tell more."
+            "An optimum at the edge is a bound of how far to go, and shows no drift: narrower "
+            "bands beyond it would tell more."
         )
     if measure(question.by) == "response_length":
         lines.append(
@@ -131,10 +129,11 @@ def _pilots_words(found: Fitted) -> Iterator[str]:
             "No value differs between the seeds of a cell: what is measured is too coarse to tell "
             "chance, or the seed has no effect."
         )
-    if found.misfit is not None and found.misfit < MISFIT:
+    if found.misfit is not None and found.stretch > 1:
         yield (
             f"The surface does not fit the pilots (lack of fit p = {found.misfit:.2g}): look at "
-            "the measured cells before the fitted ones."
+            f"the measured cells before the fitted ones. Intervals are {found.stretch:.2g} times "
+            "as wide for it."
         )
     if len(set(found.cells.examples_M)) < 3:
         yield "Two budgets tell no saturation: the rise is taken as straight in ln n."

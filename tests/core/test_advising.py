@@ -88,6 +88,7 @@ def test_a_slope_is_told_as_an_edge() -> None:
     assert "No inverted U was found" in found.verdict[1]
     assert "hardest band" in found.verdict[1]
     assert not any("moves" in line for line in found.verdict)
+    assert found.optimum == found.fitted.optimum(1000)  # not where a drift unseen would lead
     easy = advised(lambda n, d: known.slope(n, 1 - d))
     assert easy.shape == "edge"
     assert easy.recommended[0] == 0.0

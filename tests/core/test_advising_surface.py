@@ -186,6 +186,11 @@ def test_misfit_is_seen_and_only_where_it_is() -> None:
     )
     assert wavy.misfit is not None
     assert wavy.misfit < 1e-6
+    # By hand: 21 cells, 7 parameters; residual mean square against that of the seeds.
+    cells = wavy.cells
+    within = np.mean([values.var(ddof=1) for values in cells.values])
+    free = len(cells.values) - 7
+    assert wavy.stretch == pytest.approx(np.sqrt(wavy.point.rss_B[0] / free / within))
     right = [one.misfit for one in simulated(20, resamples=2, noise=0.02, bands=5)]
     assert np.mean([one for one in right if one is not None]) > 0.3
 
