@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Entries: TypeAlias = Sequence[Mapping[str, Any]]
 
+SETTING = 24
+"""Characters of a setting that stay on one line, in a terminal of 80."""
+
 
 def components(catalog: Catalog) -> Entries:
     """One entry for each component: kind, name, paper, distribution, settings with defaults."""
@@ -61,6 +64,7 @@ def as_json(entries: Any) -> str:
 def show_methods(entries: Entries) -> None:
     """A table of components for the terminal."""
     table = _table("kind", "name", "paper", "from", "settings")
+    table.columns[-1].min_width = SETTING
     for entry in entries:
         lines = [_setting(name, about) for name, about in entry["settings"].items()]
         source = (entry["kind"], entry["name"], entry["paper"], entry["distribution"])

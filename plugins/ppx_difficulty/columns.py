@@ -72,7 +72,7 @@ def _number(row: Scored, name: str) -> float:
 
 COLUMN = ExampleScorer(
     name="column",
-    paper="none: numbers that you bring",
+    paper="none",
     settings=ColumnSettings,
     score=column,
     columns=lambda settings: (settings.column,),
@@ -80,7 +80,7 @@ COLUMN = ExampleScorer(
 )
 PASS_RATE = ExampleScorer(
     name="pass_rate",
-    paper="arXiv 2605.12906, figure 1 (pass rate against difficulty)",
+    paper="arXiv 2605.12906",
     settings=NoSettings,
     score=pass_rate,
     columns=lambda settings: (PASS_RATE_COLUMN,),

@@ -108,7 +108,7 @@ def _told(settings: CurriculumSettings, passes: list[Places]) -> tuple[str, ...]
 
 CURRICULUM = Sampler(
     name="curriculum",
-    paper="Bengio et al., Curriculum learning, ICML 2009",
+    paper="Bengio et al., ICML 2009",
     settings=CurriculumSettings,
     choose=choose,
 )

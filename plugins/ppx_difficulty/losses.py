@@ -79,7 +79,7 @@ def _needs(settings: pydantic.BaseModel) -> list[Need]:
 
 NLL = ExampleScorer(
     name="nll",
-    paper="arXiv 2501.14315 (perplexity of a response under the base)",
+    paper="arXiv 2501.14315",
     settings=NoSettings,
     score=nll,
     needs=_needs,
@@ -87,7 +87,7 @@ NLL = ExampleScorer(
 )
 IFD = ExampleScorer(
     name="ifd",
-    paper="arXiv 2308.12032 (Instruction-Following Difficulty)",
+    paper="arXiv 2308.12032",
     settings=IfdSettings,
     score=ifd,
     needs=_needs,

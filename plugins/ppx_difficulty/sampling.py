@@ -126,7 +126,7 @@ def _built(row: GoldRow, passed: Sequence[bool | None]) -> Built:
 
 PASS_RATE_BUILDER = Builder(
     name="pass_rate",
-    paper="arXiv 2605.12906, figure 1 (pass rate against difficulty)",
+    paper="arXiv 2605.12906",
     settings=PassRateSettings,
     build=build,
 )

@@ -52,7 +52,7 @@ def choose(settings: TailSettings, candidates: Candidates, rng: np.random.Genera
 
 REMOVE_TAIL = Sampler(
     name="remove_tail",
-    paper="arXiv 2605.12906, figure 2",
+    paper="arXiv 2605.12906",
     settings=TailSettings,
     choose=choose,
 )

@@ -72,14 +72,14 @@ def steps(settings: StepsSettings, rows: Sequence[Scored], tools: Tools) -> Scor
 
 RESPONSE_LENGTH = ExampleScorer(
     name="response_length",
-    paper="arXiv 2605.12906 (length of the ground-truth chain of thought)",
+    paper="arXiv 2605.12906",
     settings=NoSettings,
     score=response_length,
     unit="target tokens",
 )
 STEPS = ExampleScorer(
     name="steps",
-    paper="arXiv 2605.12906 (number of operations)",
+    paper="arXiv 2605.12906",
     settings=StepsSettings,
     score=steps,
     unit="steps",
