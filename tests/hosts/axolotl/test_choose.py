@@ -42,6 +42,11 @@ def data(world: SimpleNamespace) -> SimpleNamespace:
     return SimpleNamespace(rows=rows, places=places, entry=entry)
 
 
+@pytest.fixture(scope="module")
+def oracle(world: SimpleNamespace, data: SimpleNamespace) -> Oracle:
+    return Oracle(world, "llama", data.rows)
+
+
 def given(data: SimpleNamespace, sampler: str, **settings: Any) -> dict[str, Any]:
     """Keyword arguments of `config`."""
     block = {"choose": choices.block(sampler, **settings)}
@@ -53,16 +58,31 @@ def rows_of(entries: list[dict[str, Any]], data: SimpleNamespace) -> list[int]:
     return [data.places[ids] for entry in entries for ids, _ in documents(entry)]
 
 
-@pytest.mark.parametrize("changes", [{}, PACKED], ids=["padded", "packed"])
-def test_batches_follow_the_order(
-    config: Config, train: Run, data: SimpleNamespace, changes: dict[str, Any]
+@pytest.mark.parametrize(
+    ("apply", "changes"),
+    [("baked", {}), ("baked", PACKED), ("collator", {})],
+    ids=["padded", "packed", "collator"],
+)
+def test_batches_follow_the_order_and_carry_the_mask(
+    config: Config,
+    train: Run,
+    data: SimpleNamespace,
+    oracle: Oracle,
+    apply: str,
+    changes: dict[str, Any],
 ) -> None:
-    found = train(config(**given(data, "climb", epochs=2), **changes))
+    line = oracle.threshold()
+    asked = given(data, "climb", epochs=2)
+    asked["ppx"]["mask"] = {"use": "stm", "ppl_threshold": line, "apply": apply}
+    found = train(config(**asked, **changes))
     assert rows_of(found.train, data) == CLIMB + CLIMB[::-1]
+    for entry in found.train:
+        for ids, labels in documents(entry):
+            assert labels == oracle.labels(ids, line)
     if not changes:
         assert found.trainer.state.global_step == 2 * ROWS // 4
     state = json.loads((found.out / "ppx_state.json").read_text())
-    assert [record["stage"] for record in state["records"]] == ["choose"]
+    assert [record["stage"] for record in state["records"]] == ["choose", "mask"]
 
 
 @pytest.mark.parametrize(("changes", "count"), [({}, 12), (PACKED, 6)], ids=["padded", "packed"])
@@ -75,21 +95,6 @@ def test_each_epoch_has_the_chosen_rows_shuffled(
     first, second = found[:count], found[count:]
     assert sorted(first) == sorted(second) == sorted(CLIMB[:count])
     assert changes or first not in (CLIMB[:count], sorted(first))
-
-
-@pytest.mark.parametrize("apply", ["baked", "collator"])
-def test_chosen_rows_carry_the_mask(
-    config: Config, train: Run, data: SimpleNamespace, world: SimpleNamespace, apply: str
-) -> None:
-    oracle = Oracle(world, "llama", data.rows)
-    line = oracle.threshold()
-    asked = given(data, "climb")
-    asked["ppx"]["mask"] = {"use": "stm", "ppl_threshold": line, "apply": apply}
-    found = train(config(**asked, **(PACKED if apply == "collator" else {})))
-    assert rows_of(found.train, data) == CLIMB
-    for entry in found.train:
-        for ids, labels in documents(entry):
-            assert labels == oracle.labels(ids, line)
 
 
 def test_a_resumed_run_goes_on_in_the_order(
@@ -122,7 +127,13 @@ def test_what_would_undo_the_order_is_refused(
     changes, message = UNDONE[case]
     with pytest.raises(PlanError, match=message):
         prepare(config(**{**given(data, "climb", epochs=2), **changes}))
-    prepare(config(**{**given(data, "easiest", count=4), **changes}))
+
+
+def test_what_has_no_order_may_be_shuffled_and_repeated(
+    config: Config, prepare: Run, data: SimpleNamespace
+) -> None:
+    changes = {"curriculum_sampling": False, "group_by_length": True, "num_epochs": 3}
+    assert prepare(config(**given(data, "easiest", count=4), **changes)).steps == 3
 
 
 def test_an_order_changed_behind_our_back(config: Config, data: SimpleNamespace) -> None:
@@ -212,34 +223,47 @@ def test_pass_rates_that_a_builder_wrote(
 
 
 ALPACA = {"instruction": "Write a function", "input": "", "output": "def add(a, b): return a + b"}
-OTHERS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
-    "completion": ("completion", [{"text": "half as many clips"}, {"text": "in April and May"}]),
-    "own": (
+OTHERS: tuple[tuple[Any, list[dict[str, Any]]], ...] = (
+    ("completion", [{"text": "half as many clips"}, {"text": "in April and May"}]),
+    (
         {"field_instruction": "q", "field_output": "a"},
         [{"q": "How many?", "a": "The answer is 42."}, {"q": "And then?", "a": "It is 41."}],
     ),
-    "tokenised": (
-        None,
-        [
-            {"input_ids": [1, n, 30, 2], "labels": [-100, -100, 30, 2], "attention_mask": [1] * 4}
-            for n in (20, 21)
-        ],
-    ),
-}
+)
+"""Types of data sets, each with two rows."""
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_columns_survive_in_every_type_of_data_set(
-    config: Config, prepare: Run, tmp_path: Path, kind: str
+def test_columns_survive_in_other_types_of_data_sets(
+    config: Config, prepare: Run, tmp_path: Path
 ) -> None:
-    kind_of, rows = OTHERS[kind]
-    plain = write_rows(tmp_path / "plain.jsonl", rows)
-    entry = {"path": str(plain), "type": kind_of}
-    wanted = prepare(config(datasets=[entry], shuffle_merged_datasets=False)).train[1]
-    path = write_rows(tmp_path / "rows.jsonl", [{**rows[0], choices.NOTED: 9}, noted(rows[1])])
+    plain, entries = [], []
+    for at, (kind, (first, second)) in enumerate(OTHERS):
+        bare = write_rows(tmp_path / f"bare-{at}.jsonl", [second])
+        path = write_rows(
+            tmp_path / f"{at}.jsonl", [{**first, choices.NOTED: 9 + at}, noted(second)]
+        )
+        plain.append({"path": str(bare), "type": kind})
+        entries.append({"path": str(path), "type": kind})
+    wanted = prepare(config(datasets=plain)).train
+    block = {"choose": choices.block("easiest", count=len(OTHERS))}
+    assert len(wanted) == len(OTHERS)
+    assert sorted(prepare(config(ppx=block, datasets=entries)).train) == sorted(wanted)
+
+
+def test_tokenised_rows_keep_their_columns(config: Config, prepare: Run, tmp_path: Path) -> None:
+    rows = [
+        {
+            "input_ids": [1, token, 30, 2],
+            "labels": [-100, -100, 30, 2],
+            "attention_mask": [1] * 4,
+            choices.NOTED: score,
+        }
+        for token, score in ((20, 9), (21, 1))
+    ]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
     block = {"choose": choices.block("easiest", count=1)}
-    found = prepare(config(ppx=block, datasets=[{"path": str(path), "type": kind_of}]))
-    assert found.train == [wanted]
+    found = prepare(config(ppx=block, datasets=[{"path": str(path), "type": None}]))
+    assert found.train == [((1, 21, 30, 2), [-100, -100, 30, 2])]
 
 
 def noted(row: dict[str, Any]) -> dict[str, Any]:
