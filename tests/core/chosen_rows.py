@@ -167,3 +167,8 @@ def choose(rows: Dataset, folder: Path, **given: Any) -> pipeline.Chosen:
 def tokenized(rows: Dataset, base: Any = None, **given: Any) -> pipeline.Tokenized:
     found = method()
     return fakes.tokenized(rows, found, plan=parse(found, **given), base=base)
+
+
+def lengths(rows: Dataset) -> list[int]:
+    """Targets of each row, of which token 0 is none."""
+    return [sum(label >= 0 for label in labels[1:]) for labels in rows["labels"]]
