@@ -35,10 +35,20 @@ def folders() -> tuple[Path, ...]:
 
 
 def load(recipe: str) -> Recipe:
-    """The recipe of this name or path."""
+    """The recipe of this name or path, its block checked before any host is imported.
+
+    Raises:
+        RecipeError: there is none.
+        PlanError: its `ppx:` block is wrong.
+    """
+    from ppx_ext import catalog, plan
     from ppx_ext import recipes as own
 
-    return own.load(recipe, folders=folders())
+    methods = catalog.load()
+    loaded = own.load(recipe, folders=methods.recipe_folders)
+    if loaded.block is not None:
+        plan.parse(loaded.block, methods)
+    return loaded
 
 
 def host(recipe: Recipe) -> ModuleType:

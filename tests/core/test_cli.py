@@ -261,3 +261,13 @@ def test_doctor_names_what_is_missing_where_axolotl_is_not_installed(
     code, found = examined("axolotl", AXOLOTL)
     assert code == 1
     assert "pip install 'ppx-ext[axolotl]'" in errors(found)
+
+
+def test_a_wrong_block_is_told_before_any_host_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "my.trl.yaml").write_text("ppx: {mask: {use: stm, ppl_treshold: 2.5}}\n")
+    code = "import sys; from ppx_ext.cli import main\n"
+    code += "try: main(['train', sys.argv[1]])\n"
+    code += "except SystemExit as end: print(end.code, {'torch', 'trl'} & set(sys.modules))"
+    done = run(sys.executable, "-c", code, tmp_path / "my.trl.yaml")
+    assert "Did you mean `ppl_threshold`?" in done.stderr
+    assert done.stdout == "1 set()\n"
