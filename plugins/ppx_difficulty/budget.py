@@ -102,7 +102,7 @@ def choose(settings: BudgetSettings, candidates: Candidates, rng: np.random.Gene
             over_the_budget=len(inside) - len(chosen),
         ),
         prior=bool(prior),
-        notes=(*prior, *_told(settings, candidates, inside, chosen)),
+        notes=(*prior, *_told(settings, candidates, inside, chosen, window)),
         numbers={"rows_in_the_window": len(inside)},
     )
 
@@ -114,15 +114,30 @@ def _window(settings: BudgetSettings, candidates: Candidates, alive: Places) -> 
         return WHOLE
     if settings.band != "auto":
         return BANDS[settings.band]
-    examples = settings.max_examples
-    if examples is None:
-        assert settings.max_tokens is not None
-        mean = max(1.0, float(candidates.tokens_N[alive].mean()))
-        examples = max(1, round(settings.max_tokens / mean))
-    rows = len(alive)
+    if settings.max_examples is not None:
+        return _auto(settings.max_examples, len(alive))
+    return _auto_of_tokens(settings.max_tokens or 0, candidates, alive)
+
+
+def _auto(examples: int, rows: int) -> tuple[float, float]:
     low, high = prior_window(examples, rows)
     # To whole rows, outwards: the window must hold the budget that it was made for.
     return math.floor(low * rows) / rows, math.ceil(high * rows) / rows
+
+
+def _auto_of_tokens(max_tokens: int, candidates: Candidates, alive: Places) -> tuple[float, float]:
+    """The window of as many rows as the budget is for, and of more where these are short."""
+    rows = len(alive)
+    tokens_K = candidates.tokens_N[alive][np.argsort(candidates.score_N[alive], kind="stable")]
+    end_K = np.concatenate([[0], np.cumsum(tokens_K)])
+    needed = min(max_tokens, int(end_K[-1]))
+    start = max(1, round(needed * rows / int(end_K[-1])))
+    for examples in range(start, rows, max(1, rows // 100)):
+        window = _auto(examples, rows)
+        low, high = (round(quantile * rows) for quantile in window)
+        if end_K[high] - end_K[low] >= needed:
+            return window
+    return WHOLE
 
 
 def _inside(
@@ -158,7 +173,10 @@ def _within_budget(settings: BudgetSettings, candidates: Candidates, inside: Pla
     taken = [
         _fitting(part, weight_N, quota) for part, quota in zip(parts.values(), quotas, strict=True)
     ]
-    return np.concatenate(taken)
+    chosen = np.concatenate(taken)
+    # Of tokens, each stratum leaves a rest; together these may be enough for a row.
+    left = budget - int(weight_N[chosen].sum())
+    return np.concatenate([chosen, _fitting(inside[~np.isin(inside, chosen)], weight_N, left)])
 
 
 def _weights(settings: BudgetSettings, candidates: Candidates) -> Places:
@@ -184,7 +202,11 @@ def _fitting(places: Places, weight_N: Places, budget: int) -> Places:
 
 
 def _told(
-    settings: BudgetSettings, candidates: Candidates, inside: Places, chosen: Places
+    settings: BudgetSettings,
+    candidates: Candidates,
+    inside: Places,
+    chosen: Places,
+    window: tuple[float, float],
 ) -> Iterable[str]:
     if settings.max_examples is not None and len(chosen) < settings.max_examples:
         yield (
@@ -193,7 +215,9 @@ def _told(
         )
     tokens = int(candidates.tokens_N[chosen].sum())
     if settings.max_tokens is not None and tokens < settings.max_tokens:
-        why = "that is all there is" if len(chosen) == len(inside) else "no other row fits"
+        where = "" if window == WHOLE else " in the window"
+        all_of_it = f"that is all there is{where}"
+        why = all_of_it if len(chosen) == len(inside) else f"no other row{where} fits"
         yield f"{tokens} of {settings.max_tokens} target tokens are used: {why}"
     if settings.strata is not None and candidates.stratum_N is not None:
         names = set(candidates.stratum_N)
