@@ -161,6 +161,12 @@ def _rows(examples: Examples, strata: str | None) -> _Rows:
 
 
 def _check_strata(rows: _Rows, strata: str | None) -> None:
+    # Hosts carry a column that no row has as one that is empty everywhere.
+    if rows.stratum_N is not None and all(value is None for value in rows.stratum_N):
+        raise ValueError(
+            f"ppx.choose.strata: the data do not have the column {strata!r}, or it is empty in "
+            "every row; name one that puts each row into a stratum"
+        )
     for row, value in zip(rows.row_N, rows.stratum_N or (), strict=False):
         if not isinstance(value, (str, bool, int)):
             raise ValueError(

@@ -95,7 +95,7 @@ def _check_columns(examples: Examples, component: ExampleScorer, settings: Any) 
             continue
         raise ValueError(
             f"ppx.choose.by: {component.name!r} reads the column {name!r}, which "
-            + ("is empty in every row" if there else "the data do not have")
+            + ("the data do not have or is empty in every row" if there else "the data do not have")
             + f". {component.mend}".rstrip()
         )
 

@@ -96,6 +96,11 @@ def test_columns_that_are_not_there_and_unknown_strata_are_named(tmp_path: Path)
         ValueError, match=r"'length' reads the column 'mine', which the data do not"
     ):
         choose(rows, tmp_path, by={"use": "length", "column": "mine"})
+    nowhere = fakes.dataset(3, mine=[None] * 3, kind=[None] * 3)
+    with pytest.raises(ValueError, match=r"'mine', which the data do not have or is empty"):
+        choose(nowhere, tmp_path, by={"use": "length", "column": "mine"})
+    with pytest.raises(ValueError, match=r"choose.strata: the data do not have the column 'kind'"):
+        choose(nowhere, tmp_path, strata="kind")
     with pytest.raises(ValueError, match=r"no column 'sort'"):
         choose(rows, tmp_path, strata="sort")
     with pytest.raises(ValueError, match=r"row 1: column 'kind'.*holds None"):
