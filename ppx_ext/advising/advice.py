@@ -170,7 +170,8 @@ def advise(
     found = fitted(cells_of(results), confidence=confidence, resamples=resamples, seed=seed)
     examples = question.examples
     shape = _shape(found)
-    optimum = found.optimum(_seen(found, examples) if shape == "edge" else examples)
+    at = _seen(found, examples) if shape == "edge" else examples
+    optimum = found.optimum(at)
     width = _width(found, question)
     window, lowest, highest = (
         _window(middle, width) for middle in (optimum.value, optimum.low, optimum.high)
@@ -193,7 +194,7 @@ def advise(
         predicted=_as_measured(value, results),
         drift=doubling,
         gains=gains,
-        next=next_pilot(found, examples),
+        next=next_pilot(found, at),
         verdict=words.verdict(found, question, shape, optimum, window, doubling),
         caveats=(*words.caveats(found, question, shape), *notes),
     )

@@ -125,12 +125,17 @@ def deviations(cells: Cells, resamples: int, rng: np.random.Generator) -> Array:
 
 def _stretched(values: Array) -> Array:
     seeds = len(values)
-    return np.asarray((values - values.mean()) * np.sqrt(seeds / max(seeds - 1, 1)))
+    return np.asarray(_off(values) * np.sqrt(seeds / max(seeds - 1, 1)))
+
+
+def _off(values: Array) -> Array:
+    """Deviations from the mean; of equal values exactly 0, which their rounded mean is not."""
+    return np.asarray((values - values.mean()) * (np.ptp(values) > 0))
 
 
 def _noise(cells: Cells) -> tuple[float, int]:
     spare = sum(len(values) - 1 for values in cells.values)
-    within = sum(float(((values - values.mean()) ** 2).sum()) for values in cells.values)
+    within = sum(float((_off(values) ** 2).sum()) for values in cells.values)
     return float(np.sqrt(within / spare)), spare
 
 

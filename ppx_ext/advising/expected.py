@@ -26,7 +26,7 @@ class Gain:
         over: ``random``, ``everything``, ``fixed`` (the best band for all budgets) or ``base``.
         what: the same for people.
         significant: the interval excludes 0; and where only difficulty differs, that matters at
-            all.
+            all. Never where no seed differs from another, as chance is not known then.
     """
 
     over: str
@@ -67,7 +67,7 @@ def gains_of(
         )
         interval = found.interval(resampled, float(point[0]))
         sure = found.matters or name in ("base", "everything")
-        sure = sure and not (same and name == "fixed")
+        sure = sure and found.noise > 0 and not (same and name == "fixed")
         return Gain(
             over=name, what=what, interval=interval, significant=sure and interval.excludes_zero
         )

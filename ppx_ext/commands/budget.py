@@ -77,9 +77,12 @@ def budget(
     by the recipe's own host; finished ones are never run again. Without pilots it tells what is
     believed beforehand.
     """
+    from ppx_ext import catalog, plan
     from ppx_ext.advising import advice
     from ppx_ext.advising import pilots as results
 
+    # A block that no recipe takes is no answer.
+    plan.parse({"choose": {"use": "budget", "by": by, "max_examples": examples}}, catalog.load())
     if pilots and (recipe or grid):
         raise click.UsageError("--pilots is instead of a recipe's own: give one of them")
     notes: list[str] = []

@@ -89,6 +89,7 @@ def test_a_slope_is_told_as_an_edge() -> None:
     assert "hardest band" in found.verdict[1]
     assert not any("moves" in line for line in found.verdict)
     assert found.optimum == found.fitted.optimum(1000)  # not where a drift unseen would lead
+    assert found.next.width == found.optimum.width
     easy = advised(lambda n, d: known.slope(n, 1 - d))
     assert easy.shape == "edge"
     assert easy.recommended[0] == 0.0
@@ -101,6 +102,16 @@ def test_noise_is_told_as_not_significant() -> None:
     assert found.verdict[0].startswith("Not significant")
     assert found.recommended == (0.0, 1.0)
     assert not any(one.significant for one in found.gains if one.over in ("random", "fixed"))
+
+
+@pytest.mark.parametrize("value", [known.hill, lambda n, d: 0.1])
+def test_seeds_that_make_no_difference_make_nothing_significant(value: Any) -> None:
+    """Three times 0.1 have a mean of 0.1 + 1e-17, which is no noise to judge anything by."""
+    found = advised(value, at_random=lambda n: 0.1, noise=0.0)
+    assert found.fitted.noise == 0
+    assert found.fitted.stretch == 1
+    assert not any(one.significant for one in found.gains)
+    assert any("No value differs between the seeds" in line for line in found.caveats)
 
 
 def test_everything_can_be_significantly_better() -> None:
@@ -264,6 +275,8 @@ def test_without_pilots_it_is_a_prior() -> None:
         (["--pilots", "{csv}", "--grid", "1,2"], "instead of a recipe's own"),
         (["--grid", "1,2"], "give a recipe and --out"),
         (["--grid", "1,two"], "whole numbers"),
+        (["--rows", "50", "--by", "response_lenght"], "Did you mean 'response_length'?"),
+        (["--rows", "50", "--by", "{{use: steps, x: 1}}"], "ppx.choose.by.x: unknown key"),
         (["x.trl.yaml", "--out", "out", "--grid", "100"], "two or more budgets"),
     ],
 )
