@@ -85,10 +85,10 @@ def _strata(candidates: Candidates, chosen_N: Bools) -> list[dict[str, Any]]:
 def histogram(score_N: Floats, chosen_N: Bools, *, bins: int = BINS) -> dict[str, list[float]]:
     """Edges (bins + 1), and rows between each two of them: all of them, and the chosen ones.
 
-    Whole numbers of few values get a bin each.
+    Whole numbers of few values get a bin each, and so does the only value that there is.
     """
     low, high = float(score_N.min()), float(score_N.max())
-    if high - low < bins and np.array_equal(score_N, np.rint(score_N)):
+    if low == high or (high - low < bins and np.array_equal(score_N, np.rint(score_N))):
         edges = np.arange(low, high + 2) - 0.5
     else:
         edges = np.linspace(low, high, bins + 1)

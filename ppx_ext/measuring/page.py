@@ -29,8 +29,9 @@ def show(table: Table) -> None:
     from rich.table import Table as Rich
 
     console = Console(markup=False)
-    sizes = Rich(box=box.SIMPLE_HEAD, pad_edge=False)
-    sizes.add_column("measure", overflow="fold")
+    # Seven quantiles leave little of 80 columns for the name: one space between them will do.
+    sizes = Rich(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    sizes.add_column("measure", overflow="fold", min_width=15)
     for name in ("rows", "lost", *(f"{q} %" for q in QUANTILES)):
         sizes.add_column(name, justify="right", no_wrap=True)
     for one in table.measures:
@@ -38,7 +39,7 @@ def show(table: Table) -> None:
         values = [number(value) for value in told["quantiles"].values()]
         unit = f"\n  {one.unit}" if one.unit else ""
         sizes.add_row(f"{one.label}{unit}", str(told["rows"]), str(told["not_measured"]), *values)
-    console.print(sizes)
+    console.print(sizes, crop=False)
     found = pairs(table.measures)
     if found:
         together = Rich(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -52,12 +53,14 @@ def show(table: Table) -> None:
 
 def number(value: float) -> str:
     """A quantile, short."""
+    if value != 0 and not 0.01 <= abs(value) < 1_000_000:
+        return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def coefficient(value: float | None) -> str:
-    """A correlation, or why there is none."""
-    return "none: one is constant" if value is None else f"{value:+.3f}"
+    """A correlation; none where one measure is constant, or too few rows have both."""
+    return "none" if value is None else f"{value:+.3f}"
 
 
 def write_page(table: Table, path: Path, *, title: str) -> None:

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from ppx_ext import choice_numbers
 from ppx_ext.cli import main
-from ppx_ext.measuring.numbers import Measure, pairs
-from ppx_ext.measuring.page import axis_of
+from ppx_ext.measuring.numbers import Measure, Table, pairs
+from ppx_ext.measuring.page import axis_of, number, render, show
 from tests.models import tiny_model, tiny_tokenizer
 
 ROWS = 30
@@ -161,3 +162,35 @@ def test_an_axis_ends_before_a_few_rows_far_out() -> None:
     assert 0 <= low < 0.01
     assert 0.99 < high < 1.1
     assert axis_of(np.linspace(0, 1, 50)) == (0.0, 1.0)
+
+
+def test_a_narrow_terminal_shows_names_and_numbers_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    spread_N = np.linspace(1e-7, 8e6, 50)
+    table = Table(
+        row_N=np.arange(50),
+        targets_N=np.arange(50),
+        measures=[
+            Measure(label="response_length", unit="target tokens", score_N=spread_N),
+            Measure(label="same", unit="", score_N=np.full(50, 0.1)),
+            Measure(label="lost", unit="", score_N=np.full(50, np.nan)),
+        ],
+    )
+    show(table)
+    told = capsys.readouterr().out
+    assert "\n response_length " in told
+    assert all(number(value) in told for value in (1e-7, 4e6, 8e6))
+    assert "100 %" in told
+    assert "…" not in told
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_constant_measure_has_a_histogram_of_one_bar() -> None:
+    same = Measure(label="same", unit="", score_N=np.full(50, 0.1))
+    table = Table(row_N=np.arange(50), targets_N=np.arange(50), measures=[same])
+    assert render(table, title="x").count("<svg") == 1
+    found: Any = choice_numbers.histogram(same.score_N, np.arange(50) < 20)
+    assert found["edges"][0] < 0.1 < found["edges"][-1]
+    assert (found["all"], found["chosen"]) == ([50], [20])
