@@ -109,7 +109,8 @@ def _scores(column: pa.Array, source: Source, name: str, start: int) -> Array:
     else:
         raise ValueError(f"{path}: column {name!r} holds {kind}, and scores are numbers")
     values = _numbers(column, target, path, name, start)
-    _refuse(np.isnan(values), f"{path}, row {{}}: {name!r} is not a number", start)
+    told = f"{path}, row {{}}: {name!r} is not a number; leave such rows out first"
+    _refuse(np.isnan(values), told, start)
     return values
 
 
@@ -145,7 +146,7 @@ def _keys(column: pa.Array, path: Path, name: str, start: int) -> Array:
 
 def _numbers(column: pa.Array, target: pa.DataType, path: Path, name: str, start: int) -> Array:
     missing = column.is_null().to_numpy(zero_copy_only=False)
-    _refuse(missing, f"{path}, row {{}}: {name!r} is null", start)
+    _refuse(missing, f"{path}, row {{}}: {name!r} is null; leave such rows out first", start)
     try:
         values: Array = column.cast(target).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
