@@ -35,7 +35,7 @@ def of(choice: Choice, candidates: Candidates, *, unit: str) -> dict[str, Any]:
         "targets_chosen": int(candidates.tokens_N[choice.index_K].sum()),
         "unit": unit,
         "score": {"all": quantiles(score_N), "chosen": quantiles(score_N[distinct])},
-        "window": _window(choice, score_N),
+        "window": _window(choice, candidates),
         "prior": choice.prior,
         "strata": _strata(candidates, chosen_N),
         "histogram": histogram(score_N, chosen_N),
@@ -52,10 +52,13 @@ def quantiles(score_N: Floats) -> dict[str, float]:
     return {str(q): float(value) for q, value in zip(QUANTILES, found, strict=True)}
 
 
-def _window(choice: Choice, score_N: Floats) -> Mapping[str, Any] | None:
+def _window(choice: Choice, candidates: Candidates) -> Mapping[str, Any] | None:
     if choice.window is None:
         return None
-    scores = np.quantile(score_N, choice.window)
+    first_N = candidates.first_N == np.arange(len(candidates))
+    # Where no duplicate was chosen, none of them took part in the order of difficulty.
+    distinct = bool(first_N[choice.index_K].all())
+    scores = np.quantile(candidates.score_N[first_N | (not distinct)], choice.window)
     return {"quantiles": list(choice.window), "scores": [float(score) for score in scores]}
 
 

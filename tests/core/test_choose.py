@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from datasets import Dataset
 
+from ppx_ext import choice_numbers
 from ppx_ext.choose_stage import check_choice
-from ppx_ext.contracts import Choice
+from ppx_ext.contracts import Candidates, Choice
 from tests.core import chosen_rows, fakes
 from tests.core.chosen_rows import choose, lengths
 
@@ -69,6 +71,22 @@ def test_the_histogram_counts_every_row_once_however_many_epochs(tmp_path: Path)
     assert (sum(histogram["all"]), sum(histogram["chosen"])) == (60, 20)
     assert found.record.numbers["rows_chosen"] == 40
     assert found.record.numbers["distinct_rows_chosen"] == 20
+
+
+def test_the_windows_scores_are_those_of_the_rows_that_were_ordered() -> None:
+    """Distinct rows have 1, 2 and 3; seven copies of the last would put the median at 3."""
+    candidates = Candidates(
+        score_N=np.array([1.0, 2.0] + [3.0] * 8),
+        tokens_N=np.ones(10, dtype=np.int64),
+        first_N=np.array([0, 1] + [2] * 8),
+    )
+
+    def scores(*chosen: int) -> Any:
+        choice = Choice(index_K=np.array(chosen), window=(0.0, 0.5))
+        return choice_numbers.of(choice, candidates, unit="")["window"]["scores"]
+
+    assert scores(0, 1) == [1.0, 2.0]
+    assert scores(0, 3) == [1.0, 3.0]  # copies took part
 
 
 def test_rows_that_cannot_be_measured_are_left_out_and_counted(tmp_path: Path) -> None:
