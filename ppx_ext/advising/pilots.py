@@ -176,3 +176,5 @@ def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield where, {key: value for key, value in row.items() if key is not None}
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as CSV: {error}") from error

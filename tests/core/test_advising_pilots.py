@@ -83,6 +83,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     [
         ("pilots.txt", "", "are read from .csv"),
         ("pilots.csv", "", "holds no pilot"),
+        ("pilots.csv", 'low\n"' + "x" * 140_000, "cannot be read as CSV: field larger"),
         ("pilots.jsonl", "{\n", "pilots.jsonl:1: Expecting"),
         ("pilots.parquet", "no", "cannot be read as Parquet"),
     ],
