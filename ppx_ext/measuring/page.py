@@ -102,7 +102,8 @@ def draw(one: Measure) -> str:
     bars: Any = histogram(score_N[inside_N], inside_N[inside_N])
     with drawn(one.label, width=7.5, height=3.0) as (figure, axes):
         axes.stairs(bars["all"], bars["edges"], fill=True, color=ARMS[1], alpha=0.85)
-        _bands(axes, score_N, bars["edges"][0], bars["edges"][-1])
+        if np.ptp(score_N) > 0:  # a constant has no bands
+            _bands(axes, score_N, bars["edges"][0], bars["edges"][-1])
         axes.set_xlim(bars["edges"][0], bars["edges"][-1])
         axes.set_xlabel(f"{one.label} ({one.unit})" if one.unit else one.label)
         axes.set_ylabel("rows")

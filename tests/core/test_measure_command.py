@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from click.testing import CliRunner, Result
 from ppx_ext import choice_numbers
 from ppx_ext.cli import main
 from ppx_ext.measuring.numbers import Measure, Table, pairs
-from ppx_ext.measuring.page import axis_of, number, render, show
+from ppx_ext.measuring.page import axis_of, draw, number, render, show
 from tests.models import tiny_model, tiny_tokenizer
 
 ROWS = 30
@@ -190,6 +191,8 @@ def test_a_narrow_terminal_shows_names_and_numbers_whole(
 def test_a_constant_measure_has_a_histogram_of_one_bar() -> None:
     same = Measure(label="same", unit="", score_N=np.full(50, 0.1))
     table = Table(row_N=np.arange(50), targets_N=np.arange(50), measures=[same])
+    assert ">easy<" not in draw(same)
+    assert ">easy<" in draw(dataclasses.replace(same, score_N=np.arange(50.0)))
     assert render(table, title="x").count("<svg") == 1
     found: Any = choice_numbers.histogram(same.score_N, np.arange(50) < 20)
     assert found["edges"][0] < 0.1 < found["edges"][-1]
