@@ -122,7 +122,8 @@ def _rows_of(recipe: str | None, wanted: dict[str, Any]) -> int | None:
         return None
     loaded = options.load(recipe)
     given = {name: wanted[name] for name in ("data", "model")}
-    return len(options.host(loaded).tokenized(loaded.path, **given).dataset)
+    with options.logs_aside():
+        return len(options.host(loaded).tokenized(loaded.path, **given).dataset)
 
 
 def _tell(

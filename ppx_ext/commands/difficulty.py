@@ -49,15 +49,16 @@ def measure(
     if out is not None and out.suffix != ".parquet":
         raise click.UsageError(f"--out {out}: the file is Parquet, so let it end in .parquet")
     loaded = options.load(recipe)
-    host = options.host(loaded)
 
     def tokenized(by: Any) -> Tokenized:
+        host = options.host(loaded)
         if by is None:
             return host.tokenized(loaded.path, data=data, model=model)  # type: ignore[no-any-return]
         with measuring.with_measure(loaded.path, by) as path:
             return host.tokenized(path, data=data, model=model)  # type: ignore[no-any-return]
 
-    table = measuring.measure_table([_block(by) for by in asked], tokenized, catalog.load())
+    with options.logs_aside():
+        table = measuring.measure_table([_block(by) for by in asked], tokenized, catalog.load())
     click.echo(listing.as_json(table.dump())) if as_json else page.show(table)
     if out is not None:
         measuring.write(table, out)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -49,6 +51,11 @@ def load(recipe: str) -> Recipe:
     if loaded.block is not None:
         plan.parse(loaded.block, methods)
     return loaded
+
+
+def logs_aside() -> redirect_stdout[TextIO]:
+    """While it lasts, hosts log to stderr, as stdout is for what a command tells."""
+    return redirect_stdout(sys.stderr)
 
 
 def host(recipe: Recipe) -> ModuleType:

@@ -87,3 +87,13 @@ def test_our_commands_under_axolotl(tmp_path: Path) -> None:
     found = command_line("axolotl", "ppx", "methods", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "stm" in found.stdout
+
+
+def test_json_is_alone_on_stdout(config: Config, tmp_path: Path) -> None:
+    path = config(
+        ppx={"choose": {"use": "budget", "max_examples": 4}},
+        dataset_prepared_path=str(tmp_path / "prepared"),
+    )
+    found = command_line("ppx", "measure", str(path), "--json", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr[-6000:]
+    assert json.loads(found.stdout)["measures"][0]["measure"] == "response_length"
