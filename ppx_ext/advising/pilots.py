@@ -29,6 +29,7 @@ class Pilot(pydantic.BaseModel):
         value: what was measured on held-out rows.
         kind: ``band``, ``random`` or ``all`` (drawn from all rows, or all of them), or ``base``.
             Without it, it is told by ``examples`` and by the quantiles.
+        lower_is_better: where a file says so of its values, as one that `write` wrote of losses.
     """
 
     model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
@@ -39,6 +40,7 @@ class Pilot(pydantic.BaseModel):
     seed: int = 0
     value: float = pydantic.Field(allow_inf_nan=False)
     kind: Literal["band", "random", "all", "base"] = "band"
+    lower_is_better: bool = False
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -124,7 +126,8 @@ def write(path: Path, results: Results) -> None:
     text = io.StringIO()
     lines = csv.DictWriter(text, list(Pilot.model_fields), lineterminator="\n")
     lines.writeheader()
-    lines.writerows(pilot.model_dump() for pilot in results.pilots)
+    sign = {"lower_is_better": results.lower_is_better}
+    lines.writerows({**pilot.model_dump(), **sign} for pilot in results.pilots)
     write_atomic(path, lambda file: file.write(text.getvalue().encode()))
 
 
@@ -137,6 +140,8 @@ def _refuse(path: Path, problems: Sequence[str], pilots: Sequence[Pilot]) -> Non
         )
     if not pilots:
         raise ValueError(f"{path} holds no pilot")
+    if len({pilot.lower_is_better for pilot in pilots}) > 1:
+        raise ValueError(f"{path}: lower_is_better is true in some rows and not in others")
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:

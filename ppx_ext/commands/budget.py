@@ -87,9 +87,9 @@ def budget(
         raise click.UsageError("--pilots is instead of a recipe's own: give one of them")
     notes: list[str] = []
     if pilots:
-        found: Results | None = results.Results(
-            pilots=results.read(pilots), lower_is_better=lower_is_better
-        )
+        read = results.read(pilots)
+        losses = lower_is_better or any(pilot.lower_is_better for pilot in read)
+        found: Results | None = results.Results(pilots=read, lower_is_better=losses)
     elif grid:
         found, rows, notes = _run(recipe, grid, out, by=by, examples=examples, **wanted)
     else:

@@ -257,6 +257,15 @@ def test_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "advice.html").is_file()
 
 
+def test_losses_that_were_written_are_read_as_losses(tmp_path: Path) -> None:
+    pilots.write(tmp_path / "pilots.csv", known.drawn(noise=0.008, lower_is_better=True))
+    arguments = ["budget", "--examples", "2000", "--rows", "10000", "--json", "--pilots"]
+    told = CliRunner().invoke(main, [*arguments, str(tmp_path / "pilots.csv")])
+    found = json.loads(told.stdout)
+    assert found["lower_is_better"]
+    assert found["optimum"]["value"] == pytest.approx(known.optimum(2000), abs=0.1)
+
+
 def test_without_pilots_it_is_a_prior() -> None:
     told = CliRunner().invoke(main, ["budget", "--examples", "4000", "--rows", "20000"])
     assert told.exit_code == 0

@@ -17,6 +17,7 @@ ROWS: list[dict[str, Any]] = [
     {"examples": 250, "low": 0.0, "high": 1.0, "seed": 0, "value": 0.5, "kind": "random"},
     {"examples": 0, "low": 0.0, "high": 1.0, "seed": 0, "value": 0.125, "kind": "base"},
 ]
+ROWS = [{**row, "lower_is_better": False} for row in ROWS]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -39,6 +40,12 @@ def test_every_format_gives_the_same(ending: str, tmp_path: Path) -> None:
     found = read(write(tmp_path / f"pilots.{ending}", ROWS))
     assert [one.model_dump() for one in found] == ROWS
     assert found[0].middle == 0.25
+
+
+def test_losses_and_others_do_not_mix(tmp_path: Path) -> None:
+    mixed = [ROWS[0], {**ROWS[1], "lower_is_better": True}]
+    with pytest.raises(ValueError, match="true in some rows and not in others"):
+        read(write(tmp_path / "pilots.csv", mixed))
 
 
 def test_the_kind_is_told_by_the_rest(tmp_path: Path) -> None:
