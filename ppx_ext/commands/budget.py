@@ -85,6 +85,7 @@ def budget(
     plan.parse({"choose": {"use": "budget", "by": by, "max_examples": examples}}, catalog.load())
     if pilots and (recipe or grid):
         raise click.UsageError("--pilots is instead of a recipe's own: give one of them")
+    _refuse_idle(ran=grid is not None, loaded=recipe is not None)
     notes: list[str] = []
     if pilots:
         read = results.read(pilots)
@@ -97,6 +98,24 @@ def budget(
         rows = rows or _rows_of(recipe, wanted)
     question = advice.Question(examples=examples, rows=rows, by=by)
     _tell(found, question, confidence=confidence, out=out, as_json=as_json, notes=notes)
+
+
+def _refuse_idle(*, ran: bool, loaded: bool) -> None:
+    """Refuse options that would play no part."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    given = {name for name in context.params if context.get_parameter_source(name) is source}
+    about_pilots = {"bands", "seeds", "everything", "metric", "max_failures"}
+    idle = {
+        "is about pilots that are run here: give --grid": set() if ran else about_pilots,
+        "is about a recipe: give one": set() if loaded else {"data", "model"},
+        "is about a file of --pilots; pilots that are run here know it": (
+            {"lower_is_better"} if ran else set()
+        ),
+    }
+    for reason, names in idle.items():
+        for name in sorted(names & given):
+            raise click.UsageError(f"--{name.replace('_', '-')} {reason}")
 
 
 def _run(

@@ -8,9 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from pyarrow import parquet
 
 from ppx_ext.advising.pilots import Pilot, read
+from ppx_ext.cli import main
 
 ROWS: list[dict[str, Any]] = [
     {"examples": 250, "low": 0.0, "high": 0.5, "seed": 0, "value": 0.25, "kind": "band"},
@@ -99,3 +101,18 @@ def test_files_that_are_none(name: str, content: str, said: str, tmp_path: Path)
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=said):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--bands", "2"], "--bands is about pilots that are run here"),
+        (["--max-failures", "2"], "--max-failures is about pilots"),
+        (["--model", "x"], "--model is about a recipe"),
+        (["r.yaml", "--grid", "8", "--lower-is-better"], "--lower-is-better is about a file"),
+    ],
+)
+def test_an_option_that_plays_no_part_is_refused(options: list[str], words: str) -> None:
+    told = CliRunner().invoke(main, ["budget", "--examples", "400", "--rows", "900", *options])
+    assert told.exit_code == 2
+    assert words in told.output
