@@ -222,19 +222,40 @@ def _train(wanted: Wanted, job: Job, metric: Metric) -> Outcome:
 def _call(command: Sequence[str], log: Path) -> int:
     """Exit code of a command in a session of its own, which ends with us."""
     with log.open("wb") as file:
-        child = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        child = None
         try:
+            with _held():
+                child = subprocess.Popen(
+                    command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                )
             return child.wait()
         except BaseException:
             # Hosts start processes of their own: all of the session goes.
+            if child is None:
+                raise
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(_GRACE)
                 os.killpg(child.pid, signal.SIGKILL)
             raise
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Hold back signals while a child is started, or it would be left to itself, unknown."""
+    came: list[int] = []
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread, where none comes
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for late in came:
+        signal.raise_signal(late)
 
 
 @contextlib.contextmanager
