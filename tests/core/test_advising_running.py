@@ -236,3 +236,20 @@ def test_one_that_fails_is_told_and_the_others_go_on(model: Path, tmp_path: Path
     assert told.exit_code == 1
     assert "1 pilots failed (--max-failures 0)" in told.output
     assert "see" in told.output
+
+
+def test_a_signal_while_a_pilot_is_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            children.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(SystemExit), running._ended_by_term():
+        running._call([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log")
+    assert [child.wait(10) for child in children] == [-signal.SIGTERM]
