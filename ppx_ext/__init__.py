@@ -29,7 +29,6 @@ from ppx_ext.contracts import (
     Candidates,
     Choice,
     Component,
-    EvalSuite,
     Example,
     ExampleScorer,
     Mask,
@@ -39,13 +38,13 @@ from ppx_ext.contracts import (
     Sampler,
     Scored,
     StageRecord,
-    TaskScore,
     TokenScorer,
     Tools,
 )
 from ppx_ext.evaluation import Item, score_items
 from ppx_ext.generation import Rendered, answer_in_process, end_ids, named_model, render
 from ppx_ext.priors import prior_window
+from ppx_ext.suites import EvalSuite, Score, Subject, TaskScore, TextScore
 
 try:
     from ppx_ext.hookspecs import hookimpl
@@ -88,9 +87,12 @@ __all__ = [
     "Response",
     "Row",
     "Sampler",
+    "Score",
     "Scored",
     "StageRecord",
+    "Subject",
     "TaskScore",
+    "TextScore",
     "TokenScorer",
     "Tools",
     "Verdict",

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from ppx_ext.evaluating import measure
 from ppx_ext.records import EVAL_FILE, SCHEMA, evaluation_record, write_text
 from ppx_ext.scoring.models import unpacked
+from ppx_ext.suites import Subject, TaskScore
 
 if TYPE_CHECKING:
-    from ppx_ext.contracts import EvalSuite
-    from ppx_ext.stages import Stage
+    from ppx_ext.eval_plan import Evaluation
 
 _TOKENIZER_STATE = ("padding_side", "truncation_side", "pad_token")
 
@@ -57,19 +58,19 @@ class SuiteCallback(TrainerCallback):
     work and none waits; the first one writes.
 
     Args:
-        stage: the suite with its settings.
+        evaluation: the suites with their settings.
         log: the trainer's ``log``.
         tokenizer: that of the run; None takes the trainer's processing class.
     """
 
     def __init__(
         self,
-        stage: Stage[EvalSuite],
+        evaluation: Evaluation,
         *,
         log: Callable[[dict[str, float]], None],
         tokenizer: Any = None,
     ) -> None:
-        self.stage = stage
+        self.evaluation = evaluation
         self.log = log
         self.tokenizer = tokenizer
 
@@ -89,13 +90,13 @@ class SuiteCallback(TrainerCallback):
         start = time.perf_counter()
         with undisturbed(model, tokenizer), torch.no_grad():
             model.eval()
-            component = self.stage.component
-            scores = component.evaluate(self.stage.settings, model, tokenizer)
+            scores = measure(self.evaluation, Subject(model=model, tokenizer=tokenizer))
         seconds = time.perf_counter() - start
         if state.is_world_process_zero:
             record = evaluation_record(scores, when=when, step=state.global_step, seconds=seconds)
             self._write(folder / EVAL_FILE, record)
-        self.log({f"eval_{score.task}_accuracy": score.accuracy for score in scores})
+        tasks = [score for score in scores if isinstance(score, TaskScore)]
+        self.log({f"eval_{score.task}_accuracy": score.accuracy for score in tasks})
 
     def _write(self, path: Path, record: dict[str, Any]) -> None:
         """A run that starts afresh starts its file afresh; one that goes on adds to it."""
@@ -105,5 +106,9 @@ class SuiteCallback(TrainerCallback):
             else (json.loads(path.read_text(encoding="utf-8")))
         )
         kept = [old for old in found["evaluations"] if old["when"] != record["when"]]
-        content = {"schema": SCHEMA, "suite": self.stage.dump(), "evaluations": [*kept, record]}
+        content = {
+            "schema": SCHEMA,
+            "evaluation": self.evaluation.dump(),
+            "evaluations": [*kept, record],
+        }
         write_text(path, json.dumps(content, indent=1))

@@ -16,6 +16,7 @@ import pluggy
 from ppx_ext import answering as a
 from ppx_ext import contracts as c
 from ppx_ext import hookspecs
+from ppx_ext import suites as s
 
 GROUP = "ppx_ext"
 
@@ -27,7 +28,7 @@ HOOKS: Mapping[str, Mapping[str, type[c.Component]]] = types.MappingProxyType(
         "ppx_register_judges": {"judge": a.Judge},
         "ppx_register_generators": {"generator": a.Generator},
         "ppx_register_samplers": {"sampler": c.Sampler},
-        "ppx_register_eval_suites": {"eval suite": c.EvalSuite},
+        "ppx_register_eval_suites": {"eval suite": s.EvalSuite},
     }
 )
 """Hook -> the kinds of component that it offers, each with its type."""

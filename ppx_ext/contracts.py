@@ -251,27 +251,6 @@ class Sampler(Component):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TaskScore:
-    """One task's result on one model: ``correct`` holds one entry for each item, in order."""
-
-    task: str
-    correct: tuple[bool, ...]
-    target: bool = False
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct items, in [0, 1]."""
-        return sum(self.correct) / len(self.correct)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalSuite(Component):
-    """``evaluate(settings, model, tokenizer) -> scores``: in process, on the model as it is."""
-
-    evaluate: Callable[[Any, Any, Any], Sequence[TaskScore]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StageRecord:
     """What one stage did: the component, the fingerprint of all it depends on, and its numbers."""
 

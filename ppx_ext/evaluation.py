@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext.answering import Decoding, Response
-from ppx_ext.contracts import TaskScore
 from ppx_ext.generation.rendering import render
+from ppx_ext.suites import TaskScore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ppx_ext import answering as a
     from ppx_ext import contracts as c
+    from ppx_ext import suites as s
 
 hookspec = pluggy.HookspecMarker("ppx_ext")
 hookimpl = pluggy.HookimplMarker("ppx_ext")
@@ -50,7 +51,7 @@ def ppx_register_samplers() -> Sequence[c.Sampler]:  # type: ignore[empty-body]
 
 
 @hookspec
-def ppx_register_eval_suites() -> Sequence[c.EvalSuite]:  # type: ignore[empty-body]
+def ppx_register_eval_suites() -> Sequence[s.EvalSuite]:  # type: ignore[empty-body]
     """Suites of tasks that measure target skill and forgetting."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppx_ext.contracts import TaskScore
+from ppx_ext.suites import TaskScore
 
 
 class ZeroBaseError(ValueError):
@@ -129,6 +129,12 @@ def pair(
     if odd := sorted({score.task for score in before} ^ other.keys()):
         raise ValueError(f"the two models were not measured on the same tasks: {', '.join(odd)}")
     for score in before:
+        prints = {score.fingerprint, other[score.task].fingerprint} - {""}
+        if len(prints) > 1:
+            raise ValueError(
+                f"task {score.task!r}: the two models were given different items; measure both on "
+                "the same"
+            )
         if len(score.correct) != len(other[score.task].correct):
             raise ValueError(
                 f"task {score.task!r}: {len(score.correct)} items for one model and "

@@ -15,6 +15,7 @@ import pydantic
 from ppx_ext import answering as a
 from ppx_ext import contracts as c
 from ppx_ext.catalog import Catalog
+from ppx_ext.eval_plan import Evaluation, evaluation_of
 from ppx_ext.stages import JudgeStage, Stage, generator_of, judges_of, stage_of, validate
 
 C = TypeVar("C", bound=c.Component)
@@ -65,7 +66,7 @@ class _MaskKeys(pydantic.BaseModel):
 
 _BUILD_KEYS = ("judge", "generator")
 _CHOOSE_KEYS = ("by",)
-_EXAMPLES = {"build": "s3ft", "choose": "budget", "mask": "stm", "eval": "exact_match"}
+_EXAMPLES = {"build": "s3ft", "choose": "budget", "mask": "stm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,8 @@ class Plan:
     """What a recipe's `ppx:` block asks for.
 
     Attributes:
-        build, choose, mask, eval: the chosen component of each stage, or None for identity.
+        build, choose, mask: the chosen component of each stage, or None for identity.
+        eval: what is measured and when; None is nothing.
         measure: of the difficulty that ``choose`` goes by; the paper's own where none is named.
         judges: of the built responses, in order: the first that can tell decides.
         generator: the engine that answers a builder's requests.
@@ -95,7 +97,7 @@ class Plan:
     build: Stage[a.Builder] | None = None
     choose: Stage[c.Sampler] | None = None
     mask: Stage[c.Mask] | None = None
-    eval: Stage[c.EvalSuite] | None = None
+    eval: Evaluation | None = None
     measure: Stage[c.ExampleScorer] | None = None
     judges: tuple[JudgeStage, ...] = ()
     generator: Stage[a.Generator] | None = None
@@ -162,7 +164,7 @@ def parse(block: Mapping[str, Any] | None, catalog: Catalog) -> Plan:
         choose=stage("choose", "sampler", c.Sampler, _CHOOSE_KEYS),
         measure=_measure(choose_block, by, catalog, problems),
         mask=stage("mask", "mask", c.Mask, tuple(_MaskKeys.model_fields)),
-        eval=stage("eval", "eval suite", c.EvalSuite),
+        eval=evaluation_of(checked.eval, catalog, problems) if checked.eval is not None else None,
         judges=_judges(build, lent, catalog, problems),
         generator=_generator(build, lent, catalog, problems),
         masked_rows=mask_keys.rows or ("gold" if build else "all"),

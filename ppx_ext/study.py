@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppx_ext.contracts import Numbers, TaskScore
+from ppx_ext.contracts import Numbers
 from ppx_ext.metrics import change, pair
 from ppx_ext.records import dump_score, load_score
 from ppx_ext.significance import Difference, mcnemar, over_seeds, paired_bootstrap
+from ppx_ext.suites import TaskScore
 from ppx_ext.verdict import sentences, warnings
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ppx_ext.contracts import TaskScore
 from ppx_ext.significance import CONFIDENCE, smallest_p, wilson
+from ppx_ext.suites import TaskScore
 
 FEW_ITEMS = 100
 NEAR_FULL = 98.0

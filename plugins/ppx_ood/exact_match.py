@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic
 
-from ppx_ext import EvalSuite, Item, TaskScore, score_items
+from ppx_ext import EvalSuite, Item, Subject, TaskScore, score_items
 
 
 class _Settings(pydantic.BaseModel):
@@ -190,8 +190,8 @@ def grader(pattern: str | None) -> Callable[[str, str], bool]:
     return partial(_grade, pattern)
 
 
-def _evaluate(settings: Any, model: Any, tokenizer: Any) -> Sequence[TaskScore]:
-    return evaluate(settings, model, tokenizer)
+def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
+    return evaluate(settings, subject.model, subject.tokenizer)
 
 
 EXACT_MATCH = EvalSuite(

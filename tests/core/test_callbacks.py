@@ -16,9 +16,10 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
 from ppx_ext.callbacks import SuiteCallback, undisturbed
-from ppx_ext.contracts import EvalSuite, TaskScore
-from ppx_ext.plan import Stage
+from ppx_ext.eval_plan import Evaluation, SuiteStage
 from ppx_ext.records import load_score
+from ppx_ext.stages import Stage
+from ppx_ext.suites import EvalSuite, Subject, TaskScore
 from tests.models import tiny_model, tiny_tokenizer
 
 
@@ -26,8 +27,9 @@ class Settings(pydantic.BaseModel):
     items: int = 4
 
 
-def rude(settings: Settings, model: Any, tokenizer: Any) -> Sequence[TaskScore]:
+def rude(settings: Settings, subject: Subject) -> Sequence[TaskScore]:
     """Draws from every generator, turns the tokenizer's side, and changes the modes."""
+    model, tokenizer = subject.model, subject.tokenizer
     assert not model.training
     random.random(), np.random.rand(), torch.rand(3)
     tokenizer.padding_side = "left"
@@ -38,10 +40,12 @@ def rude(settings: Settings, model: Any, tokenizer: Any) -> Sequence[TaskScore]:
     return [TaskScore(task="signs", correct=correct), TaskScore(task="t", correct=(True, False))]
 
 
-SUITE = Stage(
-    component=EvalSuite(name="rude", paper="none", settings=Settings, evaluate=rude),
-    settings=Settings(),
-)
+RUDE = EvalSuite(name="rude", paper="none", settings=Settings, evaluate=rude)
+SUITE = Evaluation(suites=(SuiteStage(stage=Stage(component=RUDE, settings=Settings())),))
+
+
+def measured(model: Any, tokenizer: Any) -> list[TaskScore]:
+    return list(rude(Settings(), Subject(model=model, tokenizer=tokenizer)))
 
 
 def state_of(model: Any, tokenizer: Any) -> list[Any]:
@@ -57,11 +61,11 @@ def test_undisturbed_puts_everything_back() -> None:
     before = state_of(model, tokenizer)
     with undisturbed(model, tokenizer):
         model.eval()
-        rude(Settings(), model, tokenizer)
+        measured(model, tokenizer)
         assert state_of(model, tokenizer) != before
     assert state_of(model, tokenizer) == before
     with pytest.raises(AttributeError), undisturbed(model, tokenizer):
-        rude(Settings(), model.eval(), None)
+        measured(model.eval(), None)
     assert state_of(model, tokenizer) == before
 
 
@@ -96,10 +100,10 @@ def test_the_trajectory_is_the_same_with_and_without(tmp_path: Path) -> None:
 def test_both_evaluations_are_written_and_logged(tmp_path: Path) -> None:
     trainer = run(tmp_path, True)
     content = json.loads((tmp_path / "ppx_eval.json").read_text())
-    assert content["suite"] == {"use": "rude", "items": 4}
+    assert content["evaluation"]["suites"] == [{"use": "rude", "items": 4}]
     assert [(e["when"], e["step"]) for e in content["evaluations"]] == [("before", 0), ("after", 3)]
     scores = [load_score(score) for score in content["evaluations"][0]["scores"]]
-    assert scores == list(rude(Settings(), tiny_model("llama").eval(), trainer.processing_class))
+    assert scores == measured(tiny_model("llama").eval(), trainer.processing_class)
     logged = [e for e in trainer.state.log_history if "eval_t_accuracy" in e]
     assert [e["eval_t_accuracy"] for e in logged] == [0.5, 0.5]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ppx_ood
-from ppx_ext import TaskScore
+from ppx_ext import Subject, TaskScore
 from ppx_ext.catalog import load
 from ppx_ext.evaluation import generate_greedy, render_prompt
 from ppx_ext.plan import PlanError, parse
@@ -25,11 +25,13 @@ def write(path: Any, rows: Any) -> Any:
 
 
 def stage_of(block: Any) -> Any:
-    return parse({"eval": {"use": "exact_match", **block}}, load([("ppx-ext", ppx_ood)])).eval
+    found = parse({"eval": {"use": "exact_match", **block}}, load([("ppx-ext", ppx_ood)])).eval
+    assert found is not None
+    return found.suites[0].stage
 
 
 def run(stage: Any, model: Any, tokenizer: Any) -> Any:
-    return stage.component.evaluate(stage.settings, model, tokenizer)
+    return stage.component.evaluate(stage.settings, Subject(model=model, tokenizer=tokenizer))
 
 
 def test_a_recipes_block_measures_the_model(tmp_path: Path) -> None:
