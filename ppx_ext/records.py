@@ -46,7 +46,8 @@ def _plain(values: Sequence[float]) -> list[float]:
 
 
 def _dump_text(score: TextScore) -> dict[str, Any]:
-    found = {"task": score.task, "nll": list(score.nll), "tokens": list(score.tokens)}
+    found = {"task": score.task, "nll": [*map(float, score.nll)]}
+    found["tokens"] = [*map(int, score.tokens)]
     return found | ({"fingerprint": score.fingerprint} if score.fingerprint else {})
 
 
