@@ -131,17 +131,10 @@ def _misspelt_plugin(recipe: recipes.Recipe) -> Iterator[Finding]:
 
 
 def _trl(recipe: recipes.Recipe) -> Iterator[Finding]:
-    from trl import DatasetMixtureConfig, ModelConfig
-
-    from ppx_ext.hosts.trl_config import PpxScriptArguments, PpxSFTConfig
+    from ppx_ext.hosts import trl_offline
 
     yield from _block(recipe)
-    kinds = (PpxScriptArguments, PpxSFTConfig, ModelConfig, DatasetMixtureConfig)
-    known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"env"}
-    for key in sorted(set(recipe.settings) - known):
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        yield _error(key, f"TRL does not know this key and will refuse it.{hint}")
+    yield from trl_offline.unknown_keys(recipe.settings)
 
 
 def _block(recipe: recipes.Recipe) -> Iterator[Finding]:

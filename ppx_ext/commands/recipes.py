@@ -42,3 +42,30 @@ def recipes_copy(name: str, destination: Path) -> None:
     from ppx_ext import recipes as own
 
     click.echo(f"Wrote {own.copy(name, destination, folders=options.folders())}")
+
+
+@recipes.command(
+    "check",
+    epilog=example("ppx recipes check my.trl.yaml", "ppx recipes check --all"),
+)
+@click.argument("names", nargs=-1, metavar="[NAME_OR_PATH]...")
+@click.option("--all", "everything", is_flag=True, help="Check all recipes that are installed.")
+@options.JSON
+def recipes_check(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Check recipes offline, without card and weights; fail where one would not run as asked."""
+    from ppx_ext import listing
+    from ppx_ext import recipes as own
+    from ppx_ext.proving import check
+
+    if bool(names) == everything:
+        raise click.UsageError("name recipes (or files, or folders), or give --all")
+    folders = options.folders()
+    files = (
+        [file for _, file in own.shipped(folders)]
+        if everything
+        else [file for name in names for file in check.files_of(name, folders)]
+    )
+    checked = check.check(files)
+    click.echo(listing.as_json(checked.dump())) if as_json else check.show(checked)
+    if not checked.ok:
+        raise click.exceptions.Exit(1)

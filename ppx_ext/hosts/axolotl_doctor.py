@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from ppx_ext import catalog as catalogs
 from ppx_ext import recipes, tokens
@@ -31,14 +31,15 @@ def diagnose(recipe: str | Path) -> list[Finding]:
     """Look at a recipe without training, without weights and without writing anything."""
     settings = recipes.load(recipe).settings
     return [
-        *_plugin(settings),
+        *plugin(settings),
         *_block(settings),
-        *_unknown_keys(settings),
-        *_end_of_turn(settings),
+        *unknown_keys(settings),
+        *end_of_turn(settings),
     ]
 
 
-def _plugin(settings: Mapping[str, Any]) -> Iterator[Finding]:
+def plugin(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether Axolotl would load the plugin at all."""
     if axolotl_config.PLUGIN in (settings.get("plugins") or ()):
         yield Finding(level="ok", where="plugins", message=f"{axolotl_config.PLUGIN} is listed")
         return
@@ -74,17 +75,46 @@ def _block(settings: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
-def _unknown_keys(settings: Mapping[str, Any]) -> Iterator[Finding]:
+def unknown_keys(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Keys that Axolotl would drop, at every level that its schema knows."""
     from axolotl.utils.schemas.config import AxolotlConfigWCapabilities
     from axolotl.utils.schemas.datasets import SFTDataset
 
     known = [*_names(AxolotlConfigWCapabilities), axolotl_config.BLOCK, *_plugin_keys(settings)]
     yield from _dropped(settings, known, "")
-    if settings.get("rl"):
+    lists = () if settings.get("rl") else ("datasets", "test_datasets")
+    for key, value in settings.items():
+        field = AxolotlConfigWCapabilities.model_fields.get(key)
+        models = [SFTDataset] if key in lists else _models(getattr(field, "annotation", None))
+        yield from _below(value, models, key)
+
+
+def _below(value: Any, models: list[type[pydantic.BaseModel]], where: str) -> Iterator[Finding]:
+    """Keys that none of the models which may stand here knows, and so on further down."""
+    if isinstance(value, list | tuple):
+        for at, one in enumerate(value):
+            yield from _below(one, models, f"{where}[{at}]")
+    if not isinstance(value, Mapping) or not models:
         return
-    for list_key in ("datasets", "test_datasets"):
-        for at, entry in enumerate(settings.get(list_key) or ()):
-            yield from _dropped(entry, _names(SFTDataset), f"{list_key}[{at}].")
+    if not any(model.model_config.get("extra") == "allow" for model in models):
+        yield from _dropped(
+            value, [name for model in models for name in _names(model)], where + "."
+        )
+    for key, inner in value.items():
+        fields = [model.model_fields.get(key) for model in models]
+        found = [one for field in fields for one in _models(getattr(field, "annotation", None))]
+        yield from _below(inner, found, f"{where}.{key}")
+
+
+def _models(annotation: Any) -> list[type[pydantic.BaseModel]]:
+    """The models that a type names, in unions and lists too; none where any mapping may stand."""
+    import pydantic
+
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return [annotation]
+    if get_origin(annotation) is dict or annotation is dict:
+        return []
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _dropped(found: Mapping[str, Any], known: Iterable[str], where: str) -> Iterator[Finding]:
@@ -119,7 +149,7 @@ def _plugin_keys(settings: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _end_of_turn(settings: Mapping[str, Any]) -> Iterator[Finding]:
+def end_of_turn(settings: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether training teaches the model to stop, seen on a chat of two turns."""
     chats = [e for e in settings.get("datasets") or () if e.get("type") == "chat_template"]
     if not chats:
