@@ -1,16 +1,26 @@
 """Numbers about learning and forgetting, always recomputed from raw scores.
 
 TI and BWT are those of the STM paper (arXiv 2501.14315, section 4.1): relative changes against the
-base, in percent. The average drop in points is that of S3FT (arXiv 2502.08130, Table 4).
+base, in percent. The average drop in points is that of S3FT (arXiv 2502.08130, Table 4). Their
+95 % intervals are of a paired bootstrap: items are drawn anew within each task, the same for both
+models, and the number is recomputed from what was drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ppx_ext.significance import interval, resampled
 from ppx_ext.suites import TaskScore
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Drawn: TypeAlias = npt.NDArray[Any]
+
+Interval: TypeAlias = tuple[float, float]
 
 
 class ZeroBaseError(ValueError):
@@ -115,6 +125,73 @@ def _mean_improvement(before: Mapping[str, float], after: Mapping[str, float]) -
     if not before:
         raise ValueError("TI is undefined: no task is marked as the target")
     return sum(target_improvement(r, after[t], task=t) for t, r in before.items()) / len(before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """95 % intervals of the numbers of a `Change`, each in its unit.
+
+    Attributes:
+        ti, bwt, drop: (low, high); None where there is none.
+        undefined: one sentence for each that could have been one and has no value.
+    """
+
+    ti: Interval | None = None
+    bwt: Interval | None = None
+    drop: Interval | None = None
+    undefined: tuple[str, ...] = field(default=())
+
+
+def intervals(
+    before: Sequence[TaskScore], after: Sequence[TaskScore], *, seed: int = 0
+) -> Intervals:
+    """What chance allows for TI, BWT and average drop: a paired bootstrap over items.
+
+    Args:
+        before, after: of the base and of the tuned model.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: as `change`.
+    """
+    pairs = pair(before, after)
+    reasons: list[str] = []
+    ti = _resampled(pairs, True, seed, reasons, "TI")
+    others = _resampled(pairs, False, seed, reasons, "BWT and average drop")
+    return Intervals(
+        ti=None if ti is None else _relative("TI", *ti, reasons),
+        bwt=None if others is None else _relative("BWT", *others, reasons),
+        drop=None if others is None else interval(100 * (others[0] - others[1]).mean(axis=1)),
+        undefined=tuple(reasons),
+    )
+
+
+def _resampled(
+    pairs: Sequence[tuple[TaskScore, TaskScore]],
+    target: bool,
+    seed: int,
+    reasons: list[str],
+    metric: str,
+) -> tuple[Drawn, Drawn] | None:
+    chosen = [(a, b) for a, b in pairs if a.target == target]
+    if not chosen:
+        return None
+    if single := [a.task for a, _ in chosen if len(a.correct) == 1]:
+        reasons.append(f"{metric} has no interval: {single[0]!r} has a single item")
+        return None
+    return resampled([(a.correct, b.correct) for a, b in chosen], seed=seed)
+
+
+def _relative(
+    metric: str, before_RT: Drawn, after_RT: Drawn, reasons: list[str]
+) -> Interval | None:
+    if not before_RT.all():
+        reasons.append(
+            f"{metric} has no interval: the base has so little right that it scores 0 on some "
+            "draws of the items, and a change relative to zero has no value"
+        )
+        return None
+    return interval((100 * (after_RT - before_RT) / before_RT).mean(axis=1))
 
 
 def pair(
