@@ -65,12 +65,25 @@ class Evaluations:
         return kept
 
     def _check_same(self, before: Json, now: Json) -> None:
-        if before["suites"] != now["suites"]:
+        if suites_of(before) != suites_of(now):
             raise ValueError(
-                f"{self.path}: this run was measured with other suites before it was stopped, so "
-                "that nothing can be compared with its beginning. Go on with the `eval:` it began "
-                "with, or start it afresh in another folder"
+                f"{self.path}: what is there was measured with other suites, so that nothing new "
+                "can be compared with it. Go on with the `eval:` it began with, or take another "
+                "folder"
             )
+
+    def go_on(self, evaluation: Evaluation) -> list[Json]:
+        """Begin, or go on with whatever was measured here; gives the records that are there.
+
+        Raises:
+            ValueError: they were measured with other suites.
+        """
+        if not self.path.is_file():
+            return self.start(evaluation)
+        content = self.read()
+        self._check_same(content["evaluation"], evaluation.dump())
+        self._write({**content, "evaluation": evaluation.dump()})
+        return list(content["evaluations"])
 
     def add(
         self,
@@ -133,6 +146,14 @@ class Evaluations:
             for path in sorted((self.folder / ITEMS).glob(f"*-{when}*.parquet")):
                 if f"{ITEMS}/{path.name}" not in named:
                     path.unlink()
+
+
+def suites_of(evaluation: Json) -> list[Json]:
+    """The suites of a dumped evaluation, without what decides no score: the size of batches."""
+    return [
+        {key: value for key, value in suite.items() if key != "batch_size"}
+        for suite in evaluation["suites"]
+    ]
 
 
 def _key(record: Json) -> tuple[Any, ...]:
