@@ -41,9 +41,10 @@ from ppx_ext.contracts import (
     TokenScorer,
     Tools,
 )
-from ppx_ext.evaluation import Item, score_items
+from ppx_ext.evaluation import Grade, Graded, Item, each, fingerprint_of, score_items, shared
 from ppx_ext.generation import Rendered, answer_in_process, end_ids, named_model, render
 from ppx_ext.priors import prior_window
+from ppx_ext.readers import Found, read_rows
 from ppx_ext.suites import EvalSuite, Score, Subject, TaskScore, TextScore
 
 try:
@@ -70,8 +71,11 @@ __all__ = [
     "Example",
     "ExampleScorer",
     "Failure",
+    "Found",
     "Generator",
     "GoldRow",
+    "Grade",
+    "Graded",
     "Item",
     "Judge",
     "JudgeAll",
@@ -98,11 +102,15 @@ __all__ = [
     "Verdict",
     "__version__",
     "answer_in_process",
+    "each",
     "end_ids",
+    "fingerprint_of",
     "hookimpl",
     "named_model",
     "one_by_one",
     "prior_window",
+    "read_rows",
     "render",
     "score_items",
+    "shared",
 ]

@@ -166,7 +166,7 @@ def _suite(block: Any, where: str, catalog: Catalog, problems: list[str]) -> Sui
         EvalSuite,
         problems,
         extra_keys=extra,
-        example="exact_match",
+        example="tasks",
     )
     if stage is None:
         return None

@@ -2,59 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ppx_ext.answering import Decoding, Response
+from ppx_ext.contracts import Row
 from ppx_ext.generation.rendering import render
-from ppx_ext.suites import TaskScore
+from ppx_ext.suites import Subject, TaskScore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One question: a user's turn, or a chat without its last response; and the gold answer."""
+    """One question: a user's turn, or a chat without its last response; and the gold answer.
+
+    Attributes:
+        row: the user's columns, for judges.
+    """
 
     prompt: str | Sequence[Mapping[str, Any]]
     gold: str
+    row: Row = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Responses:
-    """A task's score with the responses that were graded, in the order of the items."""
+class Graded:
+    """What a response is worth.
 
-    score: TaskScore
-    texts: tuple[str, ...]
+    Attributes:
+        correct: in [0, 1].
+        readings: the same response read in other ways; see `TaskScore`.
+        why: in words; it goes to the record of the items.
+    """
+
+    correct: float
+    readings: Mapping[str, float] = field(default_factory=dict)
+    why: str = ""
+
+
+Grade: TypeAlias = Callable[[Sequence[Item], Sequence[str]], Sequence[Graded]]
+"""Items and their responses -> what each is worth, in order."""
+
+
+def each(grade: Callable[[str, str], bool]) -> Grade:
+    """A `Grade` of ``grade(response, gold)``."""
+    return lambda items, texts: [
+        Graded(correct=float(grade(text, item.gold)))
+        for item, text in zip(items, texts, strict=True)
+    ]
 
 
 def score_items(
-    model: Any,
-    tokenizer: Tokenizer,
+    subject: Subject,
     items: Sequence[Item],
     *,
     task: str,
-    grade: Callable[[str, str], bool],
+    grade: Grade,
     target: bool = False,
     max_new_tokens: int = 256,
     batch_size: int = 32,
-) -> Responses:
-    """Greedy responses to ``items``, each graded by ``grade(response, gold)``.
+) -> TaskScore:
+    """Greedy responses to ``items``, graded. The processes share generation and grading.
+
+    Prompts are rendered through the chat template where there is one.
 
     Raises:
-        ValueError: the task has no items.
+        ValueError: the task has no items; or as ``grade``.
+        RuntimeError: another process failed at its share.
     """
     if not items:
         raise ValueError(f"task {task!r} has no items to measure")
-    prompts = [render_prompt(tokenizer, item.prompt) for item in items]
-    texts = generate_greedy(
-        model, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size
+    prompts = [render_prompt(subject.tokenizer, item.prompt) for item in items]
+
+    def work(places: Sequence[int]) -> list[tuple[str, Graded]]:
+        mine = [items[place] for place in places]
+        texts = generate_greedy(
+            subject.model,
+            subject.tokenizer,
+            [prompts[place] for place in places],
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+        )
+        return list(zip(texts, grade(mine, texts) if mine else [], strict=True))
+
+    answered = shared(subject, range(len(items)), work)
+    graded = [one for _, one in answered]
+    names = graded[0].readings
+    golds = [item.gold for item in items]
+    return TaskScore(
+        task=task,
+        correct=tuple(one.correct for one in graded),
+        target=target,
+        readings={name: tuple(one.readings[name] for one in graded) for name in names},
+        items={
+            "prompt": prompts,
+            "gold": golds,
+            "response": [text for text, _ in answered],
+            "why": [one.why for one in graded],
+        },
+        fingerprint=fingerprint_of(zip(prompts, golds, strict=True)),
     )
-    correct = tuple(bool(grade(text, item.gold)) for text, item in zip(texts, items, strict=True))
-    score = TaskScore(task=task, correct=correct, target=target)
-    return Responses(score=score, texts=tuple(texts))
+
+
+def fingerprint_of(items: Iterable[Any]) -> str:
+    """Of all that is asked and wanted, as JSON values: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for item in items:
+        digest.update(json.dumps(item, ensure_ascii=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def shared(
+    subject: Subject, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]
+) -> list[R]:
+    """``work`` on each process's share of ``items``; every process has all results, in order.
+
+    It gathers once, whatever happens, so that a process that fails leaves none waiting.
+
+    Raises:
+        Exception: what ``work`` raised here.
+        RuntimeError: ``work`` failed in another process.
+    """
+    found: Sequence[R] = ()
+    error: Exception | None = None
+    try:
+        found = list(work(items[subject.rank :: subject.processes]))
+    except Exception as raised:
+        error = raised
+    parts = subject.gather((found, error and f"{type(error).__name__}: {error}"))
+    if error is not None:
+        raise error
+    for rank, (_, problem) in enumerate(parts):
+        if problem is not None:
+            raise RuntimeError(f"process {rank} could not do its share of an evaluation: {problem}")
+    return [parts[at % len(parts)][0][at // len(parts)] for at in range(len(items))]
 
 
 def render_prompt(tokenizer: Tokenizer, prompt: str | Sequence[Mapping[str, Any]]) -> str:

@@ -128,7 +128,7 @@ def _report(found: Mapping[str, Json]) -> Json:
 _TITLES = {"training": "Training run", "prepared": "Prepared data set"}
 _NOT_EVALUATED = (
     "Nothing was evaluated, so this report cannot say what was learned or forgotten. Add an "
-    "`eval:` stage to the recipe's `ppx:` block, for instance `use: exact_match`."
+    "`eval:` stage to the recipe's `ppx:` block, for instance `use: tasks`."
 )
 
 

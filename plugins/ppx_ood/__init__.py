@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppx_ext import EvalSuite, hookimpl
-from ppx_ood.exact_match import EXACT_MATCH
+from ppx_ood.harness import LM_EVAL
+from ppx_ood.tasks import TASKS
 
 
 @hookimpl
 def ppx_register_eval_suites() -> Sequence[EvalSuite]:
-    """The user's own tasks, graded by their final answers."""
-    return [EXACT_MATCH]
+    """Tasks of lm-evaluation-harness, and the user's own."""
+    return [LM_EVAL, TASKS]

@@ -131,7 +131,7 @@ def _metric(wanted: Wanted, job: Job, catalog: Catalog) -> Metric:
     if wanted.metric == "accuracy" and found.eval is None:
         raise plan.PlanError(
             ["ppx.eval: is not there, so that there is no accuracy; name a suite with a target "
-             "task, for instance `use: exact_match`, or give --metric eval_loss"]
+             "task, for instance `use: tasks`, or give --metric eval_loss"]
         )  # fmt: skip
     return wanted.metric or ("accuracy" if found.eval else "eval_loss")
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ppx_ext.contracts import Example
-from ppx_ext.evaluation import Item, score_items
+from ppx_ext.evaluation import Item, each, score_items
 from ppx_ext.records import dump_score
+from ppx_ext.suites import Subject, TaskScore
 
 MARK = "####"
 """What stands before the answer in other people's data."""
@@ -133,10 +134,10 @@ def perform(job: Job) -> dict[str, Any]:
     return {
         "arm": job.arm,
         "seed": None if job.arm == "base" else job.seed,
-        "scores": [dump_score(found.score) for found in measured],
+        "scores": [dump_score(found) for found in measured],
         "numbers": numbers,
         "stages": stages,
-        "answers": {found.score.task: found.texts[0] for found in measured},
+        "answers": {found.task: found.items["response"][0] for found in measured},
     }
 
 
@@ -226,16 +227,15 @@ def _stage_numbers(stages: list[Any]) -> dict[str, float]:
     return {"tokens_masked": mask["masked_share"], "loss_kept": mask["loss_kept"], **shares}
 
 
-def measure(model: Any, tokenizer: Any, task: Task, settings: Settings) -> Any:
+def measure(model: Any, tokenizer: Any, task: Task, settings: Settings) -> TaskScore:
     """Greedy responses to a task's questions, graded."""
     items = [Item(prompt=p, gold=g) for p, g in zip(task.prompts, task.golds, strict=True)]
     return score_items(
-        model,
-        tokenizer,
+        Subject(model=model, tokenizer=tokenizer),
         items,
         task=task.name,
         target=task.target,
-        grade=_grade_own if task.own else _grade_any,
+        grade=each(_grade_own if task.own else _grade_any),
         max_new_tokens=task.max_new_tokens,
         batch_size=settings.test_batch,
     )

@@ -248,7 +248,7 @@ def accuracy_by_task(
     """Share of right final answers (0 to 1) to ``count`` held-out questions of each task."""
     settings = jobs.Settings(test_items=count)
     asked = (own_task(name, settings, seed=seed) for name in TASK_NAMES)
-    scores = [jobs.measure(model, tokenizer, task, settings).score for task in asked]
+    scores = [jobs.measure(model, tokenizer, task, settings) for task in asked]
     return {score.task: round(score.accuracy, 3) for score in scores}
 
 

@@ -218,7 +218,7 @@ def test_one_that_fails_is_told_and_the_others_go_on(model: Path, tmp_path: Path
     """Rows that are all equally hard have no bands; drawn at random they can be trained on."""
     task = tmp_path / "task.jsonl"
     task.write_text("".join(json.dumps({"prompt": "Add 1.", "answer": "1"}) + "\n" for _ in "ab"))
-    suite = {"use": "exact_match", "max_new_tokens": 2}
+    suite = {"use": "tasks", "max_new_tokens": 2}
     tasks = {"adding": {"path": str(task), "target": True}}
     recipe = recipe_in(
         tmp_path, model, even=True, ppx={"eval": {**suite, "tasks": tasks}}, save_strategy="no"

@@ -9,7 +9,7 @@ import peft
 import pytest
 import torch
 
-from ppx_ext import Item, TaskScore, score_items
+from ppx_ext import Item, Subject, TaskScore, each, fingerprint_of, score_items
 from ppx_ext.evaluation import generate_greedy, render_prompt
 from ppx_ext.records import dump_score, evaluation_record, load_score, write_json
 from tests.models import tiny_model, tiny_tokenizer
@@ -121,13 +121,20 @@ def test_scores_keep_the_order_of_the_items(tokenizer: Any) -> None:
     answers = generate_greedy(model, tokenizer, texts, max_new_tokens=4)
     golds = [answers[0], "no", answers[2], "no"]
     items = [Item(prompt=p, gold=g) for p, g in zip(PROMPTS, golds, strict=True)]
+    subject = Subject(model=model, tokenizer=tokenizer)
     found = score_items(
-        model, tokenizer, items, task="t", grade=str.__eq__, target=True, max_new_tokens=4
+        subject, items, task="t", grade=each(str.__eq__), target=True, max_new_tokens=4
     )
-    assert found.score == TaskScore(task="t", correct=(True, False, True, False), target=True)
-    assert list(found.texts) == answers
+    assert (found.task, found.correct, found.target) == ("t", (1.0, 0.0, 1.0, 0.0), True)
+    assert found.items == {
+        "prompt": texts,
+        "gold": golds,
+        "response": answers,
+        "why": ["", "", "", ""],
+    }
+    assert found.fingerprint == fingerprint_of(zip(texts, golds, strict=True))
     with pytest.raises(ValueError, match="'empty' has no items"):
-        score_items(model, tokenizer, [], task="empty", grade=str.__eq__)
+        score_items(subject, [], task="empty", grade=each(str.__eq__))
 
 
 def test_empty_prompts_are_named(tokenizer: Any) -> None:

@@ -70,7 +70,7 @@ def test_host_keeps_its_own_loss_and_the_suite_runs_before_and_after(
 ) -> None:
     tasks = tmp_path / "task.jsonl"
     tasks.write_text('{"prompt": "How many?", "answer": "42"}\n' * 3)
-    suite = {"use": "exact_match", "max_new_tokens": 4, "tasks": {"sums": {"path": str(tasks)}}}
+    suite = {"use": "tasks", "max_new_tokens": 4, "tasks": {"sums": {"path": str(tasks)}}}
     found = train(config(ppx={**NOTHING, "eval": suite}, max_steps=1))
     state = json.loads((found.out / "ppx_state.json").read_text())
     assert state["loss"]["asked"] is None
@@ -87,7 +87,7 @@ def test_suite_without_a_mask_leaves_the_data_to_axolotl(
 ) -> None:
     tasks = tmp_path / "task.jsonl"
     tasks.write_text('{"prompt": "How many?", "answer": "42"}\n')
-    suite = {"use": "exact_match", "max_new_tokens": 2, "tasks": {"sums": {"path": str(tasks)}}}
+    suite = {"use": "tasks", "max_new_tokens": 2, "tasks": {"sums": {"path": str(tasks)}}}
     found = train(config(ppx={"eval": suite}, max_steps=1))
     assert (found.out / "ppx_eval.json").is_file()
     state = json.loads((found.out / "ppx_state.json").read_text())

@@ -1,4 +1,4 @@
-"""The suite `exact_match` on real files and a real tiny model."""
+"""The suite `tasks` on real files and a real tiny model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 import ppx_ood
-from ppx_ext import Subject, TaskScore
+from ppx_ext import Item, Subject
 from ppx_ext.catalog import load
 from ppx_ext.evaluation import generate_greedy, render_prompt
 from ppx_ext.plan import PlanError, parse
-from ppx_ood.exact_match import Task, final_answer, grader, load_items
+from ppx_ood.reading import by_pattern, final_answer
+from ppx_ood.tasks import Task, load_items
 from tests.models import tiny_model, tiny_tokenizer
 
 GSM8K = r"#### (.+)"
@@ -25,7 +26,7 @@ def write(path: Any, rows: Any) -> Any:
 
 
 def stage_of(block: Any) -> Any:
-    found = parse({"eval": {"use": "exact_match", **block}}, load([("ppx-ext", ppx_ood)])).eval
+    found = parse({"eval": {"use": "tasks", **block}}, load([("ppx-ext", ppx_ood)])).eval
     assert found is not None
     return found.suites[0].stage
 
@@ -53,13 +54,15 @@ def test_a_recipes_block_measures_the_model(tmp_path: Path) -> None:
         "max_new_tokens": 5,
         "batch_size": 2,
     }
-    expected = [
-        TaskScore(task="good", correct=(True, True, True), target=True),
-        TaskScore(task="mixed", correct=(True, False)),
-    ]
-    assert run(stage_of(block), model, tokenizer) == expected
+    first, second = run(stage_of(block), model, tokenizer)
+    assert (first.task, first.correct, first.target) == ("good", (1.0, 1.0, 1.0), True)
+    assert (second.task, second.correct, second.target) == ("mixed", (1.0, 0.0), False)
+    assert first.items["response"] == answers
+    assert first.items["prompt"] == texts
+    assert second.items["gold"] == [answers[0], "never"]
+    assert first.readings == {}
     block["tasks"] = [{"name": name, **rest} for name, rest in block["tasks"].items()]
-    assert run(stage_of(block), model, tokenizer) == expected
+    assert run(stage_of(block), model, tokenizer) == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -75,19 +78,41 @@ def test_the_last_match_is_the_answer(text: str, pattern: str | None, answer: st
     assert final_answer(text, pattern) == answer
 
 
-def test_gold_is_read_by_the_same_pattern_or_taken_whole() -> None:
-    grade = grader(GSM8K)
-    assert grade("sum ... #### 72", "he sold 72\n#### 72")
-    assert grade("#### 72", "72")
-    assert not grade("#### 7", "#### 72")
-    assert not grade("72", "72")
-    assert not grade("no answer at all", "no marker")
+def read(pattern: str | None, text: str, gold: str) -> tuple[float, Any]:
+    found = by_pattern(pattern, "strict")([Item(prompt="", gold=gold)], [text])[0]
+    return found.correct, dict(found.readings)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "strict", "flexible"),
+    [
+        ("sum ... #### 72", "he sold 72\n#### 72", 1, 1),
+        ("#### 72", "72", 1, 1),
+        ("#### 7", "#### 72", 0, 0),
+        ("72", "72", 0, 1),  # right, in another format
+        ("so he sold $1,072.00.", "#### 1072", 0, 1),
+        ("first 72, then 73", "#### 72", 0, 0),
+        ("no answer at all", "no marker", 0, 0),
+        ("It is No Marker.", "no marker", 0, 1),
+        ("a demarker", "marker", 0, 0),
+        ("#### 72 apples", "#### 72", 0, 1),
+    ],
+)
+def test_a_lost_format_is_no_lost_skill(
+    text: str, gold: str, strict: float, flexible: float
+) -> None:
+    assert read(GSM8K, text, gold) == (strict, {"strict": strict, "flexible": flexible})
+
+
+def test_without_a_pattern_the_whole_response_counts() -> None:
+    assert read(None, " 72\n", "72") == (1.0, {})
+    assert read(None, "it is 72", "72") == (0.0, {})
 
 
 def test_items_of_a_chat_leave_out_its_last_response(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     path = write(tmp_path / "t.jsonl", [{"messages": chat, "answer": 3}] * 3)
-    items = load_items(Task(name="t", path=path, prompt="messages", limit=2))
+    items = load_items(Task(name="t", path=str(path), prompt="messages", limit=2))
     assert [item.prompt for item in items] == [chat[:1]] * 2
     assert items[0].gold == "3"
 
@@ -95,15 +120,15 @@ def test_items_of_a_chat_leave_out_its_last_response(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", r"line 2: not JSON"),
-        ("[1]", r"line 2: a list, not an object"),
-        ('{"prompt": "x"}', r"line 2: no field 'answer' \(it has: prompt\)"),
-        ('{"prompt": "", "answer": "a"}', r"line 2: field 'prompt' is ''"),
-        ('{"prompt": "x", "answer": true}', r"line 2: field 'answer' is True"),
-        ('{"prompt": ["x"], "answer": "a"}', r"line 2: a chat is a list of messages"),
+        ("{", r"t\.jsonl:2\): Expecting"),
+        ("[1]", r"t\.jsonl:2\): a list stands where"),
+        ('{"prompt": "x"}', r"t\.jsonl:2\): no field 'answer' \(it has: prompt\)"),
+        ('{"prompt": "", "answer": "a"}', r"t\.jsonl:2\): field 'prompt' is ''"),
+        ('{"prompt": "x", "answer": true}', r"t\.jsonl:2\): field 'answer' is True"),
+        ('{"prompt": ["x"], "answer": "a"}', r"t\.jsonl:2\): a chat is a list of messages"),
         (
             '{"prompt": [{"role": "assistant", "content": "a"}], "answer": "a"}',
-            r"line 2: the chat has no turn before",
+            r"t\.jsonl:2\): the chat has no turn before",
         ),
     ],
 )
@@ -111,16 +136,16 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"prompt": "p", "answer": "a"}\n' + line + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=message) as error:
-        load_items(Task(name="t", path=path))
+        load_items(Task(name="t", path=str(path)))
     assert str(path) in str(error.value)
 
 
 def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot read .*gone\.jsonl"):
-        load_items(Task(name="t", path=tmp_path / "gone.jsonl"))
+    with pytest.raises(ValueError, match=r"there is no file .*gone\.jsonl"):
+        load_items(Task(name="t", path=str(tmp_path / "gone.jsonl")))
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(ValueError, match="has no line"):
-        load_items(Task(name="t", path=tmp_path / "empty.jsonl"))
+    with pytest.raises(ValueError, match="has no row"):
+        load_items(Task(name="t", path=str(tmp_path / "empty.jsonl")))
 
 
 def test_wrong_settings_are_told_with_their_key() -> None:
