@@ -2,14 +2,16 @@
 
     python mbpp.py data/mbpp                         # from the hub: google-research-datasets/mbpp
     python mbpp.py data/mbpp --from-folder RAW       # from RAW/mbpp_{train,validation}.jsonl
+    python mbpp.py data/mbpp --examples 8            # of made-up rows, to try a recipe offline
 
-The gold code stays as it is, Windows line ends included: `normalize_newlines: true` in the `ppx:`
-block takes those out.
+The prompt is the authors' own, word for word. The gold code stays as it is, Windows line ends
+included: `normalize_newlines: true` in the `ppx:` block takes those out.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +22,26 @@ PROMPT = (
     "Make sure the written code is wrapped in code block : ```python\n<your code>\n```\n"
     ">>> Problem:\n{text}\n>>> Test Cases:\n{tests}\n"
 )
+EXAMPLES = (
+    {
+        "task_id": 1,
+        "text": "Write a function to add two numbers.",
+        "code": "def add(a, b):\r\n  return a + b",
+        "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0", "assert add(2, 5) == 7"],
+        "test_setup_code": "",
+        "challenge_test_list": [],
+    },
+    {
+        "task_id": 2,
+        "text": "Write a python function to find the longest word of a list.",
+        "code": "def longest(words):\n    best = words[0]\n    for word in words:\n"
+        "        if len(word) > len(best):\n            best = word\n    return best",
+        "test_list": ['assert longest(["a", "bb"]) == "bb"', 'assert longest(["abc"]) == "abc"'],
+        "test_setup_code": "",
+        "challenge_test_list": [],
+    },
+)
+"""Made-up rows with the columns of google-research-datasets/mbpp."""
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,10 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--from-folder", type=Path)
+    parser.add_argument("--examples", type=int, help="so many made-up rows, and no network")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation"):
-        lines = [json.dumps(chat(row)) + "\n" for row in rows(split, given.from_folder)]
+        made_up = itertools.islice(itertools.cycle(EXAMPLES), given.examples)
+        found = made_up if given.examples else rows(split, given.from_folder)
+        lines = [json.dumps(chat(row)) + "\n" for row in found]
         (given.out / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
         print(f"{given.out / split}.jsonl: {len(lines)} rows")
 

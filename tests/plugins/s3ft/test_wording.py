@@ -29,7 +29,7 @@ def gold_row(prompt: Any = CHAT, **columns: Any) -> GoldRow:
 
 
 def test_what_is_shipped() -> None:
-    assert SHIPPED == ("gsm8k", "mbpp", "plain", "qa", "sdft")
+    assert SHIPPED == ("gsm8k", "math", "mbpp", "plain", "qa", "sdft")
     assert all(shipped(name).wording for name in SHIPPED)
 
 
@@ -42,6 +42,20 @@ def test_the_stm_authors_prompt_is_word_for_word_theirs() -> None:
         "Using the reference answer as a guide, write your own response.\n### Instruction:\n"
         "Add 1 and 1.\n### Reference Answer:\nthe gold\n### Response:",
     }
+
+
+def test_mathematics_is_asked_for_as_the_stm_authors_test_it() -> None:
+    prompt = ({"role": "user", "content": "Given a mathematics problem ..."},)
+    math = shipped("math")
+    (turn,) = math.answer.ask(gold_row(prompt, problem="What is $1 + 1$?"))
+    assert turn["content"] == (  # type: ignore[index]
+        "Solve the following math problem step by step. The last line of your response should be "
+        "of the form Answer: $ANSWER (without quotes) where $ANSWER is the answer to the problem."
+        "\n\nWhat is $1 + 1$?\n\n"
+        'Remember to put your answer on its own line after "Answer:", and you do not need to use '
+        "a \\boxed command."
+    )
+    assert math.paraphrase == shipped("plain").paraphrase
 
 
 def test_sdfts_templates_are_word_for_word_theirs() -> None:
@@ -115,7 +129,7 @@ def test_a_recipes_own_file_is_part_of_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (None, "no such prompts: give one of gsm8k, mbpp"),
+        (None, "no such prompts: give one of gsm8k, math, mbpp"),
         ("- a list", "must hold `wording`"),
         ("{", "not readable as YAML"),
         ("wording: x", "Field required"),
