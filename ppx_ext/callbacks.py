@@ -1,114 +1,209 @@
-"""Callbacks for any trainer of the transformers family: evaluation before and after training."""
+"""The `eval:` stage in trainers of the transformers family: before, while and after they train."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import random
+import atexit
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from transformers import TrainerCallback
 
-from ppx_ext.evaluating import measure
-from ppx_ext.records import EVAL_FILE, SCHEMA, evaluation_record, write_text
-from ppx_ext.scoring.models import unpacked
-from ppx_ext.suites import Subject, TaskScore
+from ppx_ext.evaluating import apart, measure
+from ppx_ext.evaluating.during import Course, Due, scalars
+from ppx_ext.evaluating.judges import Judges, opened
+from ppx_ext.evaluating.processes import Gather, Team
+from ppx_ext.evaluating.store import ITEMS
+from ppx_ext.evaluating.undisturbed import undisturbed
+from ppx_ext.suites import Score, Subject
 
 if TYPE_CHECKING:
     from ppx_ext.eval_plan import Evaluation
 
-_TOKENIZER_STATE = ("padding_side", "truncation_side", "pad_token")
-
-
-@contextlib.contextmanager
-def undisturbed(model: Any, tokenizer: Any) -> Iterator[None]:
-    """Whatever happens inside, the run goes on as if it had not: random states, train or eval mode
-    of every submodule, the cache switch and the tokenizer's sides are put back.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    states = {name: getattr(tokenizer, name, None) for name in _TOKENIZER_STATE}
-    config = model.config.get_text_config()
-    cached = getattr(config, "use_cache", None)
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(), unpacked(model):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        if cached is not None:
-            config.use_cache = cached
-        for name, state in states.items():
-            if getattr(tokenizer, name, None) != state:
-                setattr(tokenizer, name, state)
-        for module, training in modes:
-            module.training = training
+_CHANGES = ("eval_ppx_average_drop", "eval_ppx_ti", "eval_ppx_bwt")
 
 
 class SuiteCallback(TrainerCallback):
-    """Runs an evaluation suite before the first step and after the last one.
+    """Measures the model before the first step, every so often, and after the last one.
 
-    Accuracies are logged as ``eval_<task>_accuracy``; every item's result goes to ``ppx_eval.json``
-    in the output folder, which the report reads. Every process evaluates, so that sharded models
-    work and none waits; the first one writes.
+    Numbers go through ``trainer.log``, so that every tracker has them: ``eval_<task>_accuracy``,
+    ``eval_<task>_<reading>``, ``eval_<task>_perplexity``, ``eval_ppx_average_drop``,
+    ``eval_ppx_ti``, ``eval_ppx_bwt``, ``eval_ppx_seconds``. The host's own evaluation gets those of
+    its step, so that ``metric_for_best_model`` may name one; where it does, its model is measured
+    at each of the host's evaluations. Every item's result is in ``ppx_eval.json`` and
+    ``ppx_eval/`` in the output folder.
+
+    What fails before the first step stops the run. A later failure costs no training: it is told
+    loudly, noted in ``ppx_eval.json``, and the next evaluation is tried again.
 
     Args:
-        evaluation: the suites with their settings.
-        log: the trainer's ``log``.
-        tokenizer: that of the run; None takes the trainer's processing class.
+        evaluation: what the recipe asks for.
+        trainer: whose model is measured.
+        say: shows a line to the user.
+        trust_remote_code: run code that comes with a checkpoint, where one is measured apart.
     """
 
     def __init__(
         self,
         evaluation: Evaluation,
+        trainer: Any,
         *,
-        log: Callable[[dict[str, float]], None],
-        tokenizer: Any = None,
+        say: Callable[[str], None] = print,
+        trust_remote_code: bool = False,
     ) -> None:
         self.evaluation = evaluation
-        self.log = log
-        self.tokenizer = tokenizer
+        self._trainer = trainer
+        self._say = say
+        self._trust = trust_remote_code
+        self._run: _Run | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate the untouched model; a resumed run keeps what was measured then."""
-        if state.global_step == 0:
-            self._evaluate("before", Path(args.output_dir), state, kwargs)
+        """Measure the untouched model; a run that goes on keeps what was measured then.
+
+        Raises:
+            ValueError: a judge cannot be had, the gate speaks of a task that is not measured, or
+                the run goes on and its beginning was not measured.
+        """
+        self._close()
+        self._run = run = _Run(self, Path(args.output_dir), state)
+        atexit.register(self._close)  # where training ends with an error, its end is not told
+        if not run.course.begin(state.global_step):
+            scores, seconds = run.measured()
+            run.course.baseline(scores, seconds=seconds)
+            self._log(scores, seconds, state, control)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure the model where it is due."""
+        run = self._run
+        if run is not None and run.due.now(step=state.global_step, epoch=state.epoch):
+            self._measure(run, state, control)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Give the host's own evaluation the numbers of this step."""
+        run = self._run
+        if run is None or metrics is None:
+            return
+        wanted = f"eval_{(args.metric_for_best_model or '').removeprefix('eval_')}"
+        if wanted in {*run.numbers, *_CHANGES} and run.step != state.global_step:
+            self._measure(run, state, control)
+        if run.step == state.global_step:
+            metrics.update(run.numbers)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate the trained model."""
-        self._evaluate("after", Path(args.output_dir), state, kwargs)
+        """Measure the trained model, and end with the weights that the recipe wants.
 
-    def _evaluate(self, when: str, folder: Path, state: Any, kwargs: dict[str, Any]) -> None:
-        model = kwargs["model"]
-        tokenizer = self.tokenizer or kwargs["processing_class"]
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-        start = time.perf_counter()
-        with undisturbed(model, tokenizer), torch.no_grad():
+        Nothing is raised: the host saves the model afterwards.
+        """
+        run = self._run
+        if run is None:
+            return
+        try:
+            if run.step != state.global_step or _swapped(args, state):
+                self._measure(run, state, control)
+            final = run.course.end(self._trainer.model, step=state.global_step)
+            if final is not None and final.step != state.global_step:
+                self._log(final.scores, 0.0, state, control)
+        except Exception as error:
+            run.course.failed(error, step=state.global_step, seconds=0.0)
+        finally:
+            self._close()
+
+    def _measure(self, run: _Run, state: Any, control: Any) -> None:
+        start, step = time.perf_counter(), state.global_step
+        try:
+            scores, seconds = run.measured()
+            found = run.course.add(
+                scores, step=step, epoch=state.epoch, seconds=seconds, model=self._trainer.model
+            )
+        except Exception as error:
+            run.course.failed(error, step=step, seconds=time.perf_counter() - start)
+            return
+        self._log(scores, seconds, state, control)
+        gate = self.evaluation.gate
+        if found.breached and gate is not None and gate.on_breach != "warn":
+            control.should_training_stop = True
+
+    def _log(self, scores: Any, seconds: float, state: Any, control: Any) -> None:
+        assert self._run is not None
+        numbers = scalars(self._run.course.before, scores)
+        self._run.numbers, self._run.step = numbers, state.global_step
+        # To log sets the host's own wish to log aside; TRL keeps what it averages by the mode.
+        wished, model = control.should_log, self._trainer.model
+        with undisturbed(model, self._run.tokenizer):
             model.eval()
-            scores = measure(self.evaluation, Subject(model=model, tokenizer=tokenizer))
-        seconds = time.perf_counter() - start
-        if state.is_world_process_zero:
-            record = evaluation_record(scores, when=when, step=state.global_step, seconds=seconds)
-            self._write(folder / EVAL_FILE, record)
-        tasks = [score for score in scores if isinstance(score, TaskScore)]
-        self.log({f"eval_{score.task}_accuracy": score.accuracy for score in tasks})
+            self._trainer.log({**numbers, "eval_ppx_seconds": seconds})
+        control.should_log = wished
 
-    def _write(self, path: Path, record: dict[str, Any]) -> None:
-        """A run that starts afresh starts its file afresh; one that goes on adds to it."""
-        found = (
-            {"evaluations": []}
-            if record["when"] == "before" or not path.is_file()
-            else (json.loads(path.read_text(encoding="utf-8")))
+    def _close(self) -> None:
+        atexit.unregister(self._close)
+        if self._run is not None:
+            self._run.judges.close()
+            self._run = None
+
+
+class _Run:
+    """One training, from its first step to its last."""
+
+    def __init__(self, of: SuiteCallback, folder: Path, state: Any) -> None:
+        self.numbers: dict[str, float] = {}
+        self.step: int | None = None
+        self.tokenizer = _text_part(of._trainer.processing_class)
+        self.team = Team()
+        self.due = Due(of.evaluation.every, state.epoch)
+        self.course = Course(of.evaluation, folder=folder, team=self.team, say=of._say)
+        self.judges = ExitStack()
+        self._of, self._folder = of, folder
+        self._lent: Judges = ()
+        sharded = of.evaluation.where == "auto" and apart.sharded(of._trainer) is not None
+        self._apart = sharded or of.evaluation.where == "apart"
+        if not self._apart:
+            self._lent = self.team.together(lambda gather: self._judges())
+
+    def _judges(self) -> Judges:
+        kept = self._folder / ITEMS / f"judges-{self.team.rank}"
+        return self.judges.enter_context(opened(self._of.evaluation, folder=kept))
+
+    def measured(self) -> tuple[list[Score], float]:
+        """The scores of the model as it is now, and the seconds that they took."""
+        start = time.perf_counter()
+        with undisturbed(self._of._trainer.model, self.tokenizer):
+            scores = self._apart_scores() if self._apart else self.team.together(self._here)
+        return scores, time.perf_counter() - start
+
+    def _here(self, gather: Gather) -> list[Score]:
+        trainer, team = self._of._trainer, self.team
+        subject = Subject(
+            model=trainer.model,
+            tokenizer=self.tokenizer,
+            rank=team.rank,
+            processes=team.size,
+            gather=gather,
         )
-        kept = [old for old in found["evaluations"] if old["when"] != record["when"]]
-        content = {
-            "schema": SCHEMA,
-            "evaluation": self.evaluation.dump(),
-            "evaluations": [*kept, record],
-        }
-        write_text(path, json.dumps(content, indent=1))
+        trainer.model.eval()
+        with trainer.accelerator.autocast():
+            return measure(self._of.evaluation, subject, self._lent)
+
+    def _apart_scores(self) -> list[Score]:
+        return apart.scores_of(
+            self._of._trainer,
+            self.tokenizer,
+            self._of.evaluation,
+            self.team,
+            self._folder,
+            trust_remote_code=self._of._trust,
+        )
+
+
+def _text_part(processor: Any) -> Any:
+    return getattr(processor, "tokenizer", processor)
+
+
+def _swapped(args: Any, state: Any) -> bool:
+    """Whether the host ends with the weights of another step than its last."""
+    best = getattr(state, "best_global_step", None)
+    kept = state.best_model_checkpoint is not None
+    return bool(args.load_best_model_at_end and kept and best != state.global_step)

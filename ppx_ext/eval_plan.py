@@ -78,6 +78,17 @@ class _Own(_Settings):
     keep: Keep = "last"
     where: Where = "auto"
 
+    @pydantic.model_validator(mode="after")
+    def _on_the_way(self) -> _Own:
+        breach = self.gate.on_breach if self.gate else "warn"
+        wants = "keep: best" if self.keep == "best" else f"gate.on_breach: {breach}"
+        if self.every is None and (self.keep == "best" or breach != "warn"):
+            raise ValueError(
+                f"`{wants}` needs evaluations on the way; say how often, for instance "
+                "`every: epoch`"
+            )
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteStage:

@@ -17,7 +17,7 @@ try:
     from axolotl.utils.logging import get_logger
 
     from ppx_ext import catalog as catalogs
-    from ppx_ext.hosts import axolotl_config, axolotl_data, axolotl_run
+    from ppx_ext.hosts import axolotl_config, axolotl_data, axolotl_run, evaluated
     from ppx_ext.hosts.axolotl_doctor import Finding, diagnose
     from ppx_ext.hosts.axolotl_recipe import built, tokenized, train
 except ImportError as error:
@@ -70,6 +70,8 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         too, Axolotl stops, where otherwise ours would be lost unseen.
         """
         plan = self._plan(cfg)
+        if plan is not None and not preprocess:
+            evaluated.check(plan)
         if plan is None or not axolotl_run.changes_data(plan):
             return None
         from axolotl.common.datasets import TrainDatasetMeta
@@ -99,9 +101,7 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         plan = self._plan(cfg)
         if plan is None or plan.eval is None:
             return []
-        from ppx_ext.callbacks import SuiteCallback
-
-        return [SuiteCallback(plan.eval, log=trainer.log, tokenizer=trainer.processing_class)]
+        return [evaluated.callback(plan, trainer, say=LOG.info)]
 
     def post_trainer_create(self, cfg: DictDefault, trainer: Any) -> None:
         """Make sure that the trainer got these data, and write down what it will do.

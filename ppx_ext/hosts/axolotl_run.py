@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext import manifest, tokens
 from ppx_ext.contracts import TokenScorer
+from ppx_ext.evaluating.described import described
 from ppx_ext.examples import Examples
 from ppx_ext.hosts import axolotl_data, built, chosen
 from ppx_ext.records import write_json
@@ -213,6 +214,8 @@ def banner(run: Run, seed: Mapping[str, Any], loss: Mapping[str, Any] | None) ->
         lines += [f"  chosen by {line}" for line in chosen.told(run.prepared.records)]
         lines += _mask_lines(plan, run.prepared) if plan.mask else []
         lines.append(_evaluation_line(plan, run.prepared))
+    if plan.eval is not None:
+        lines.append(f"  {described(plan.eval)}")
     lines.append(f"  seed: {seed['model_initialisation']}")
     if loss:
         lines.append(

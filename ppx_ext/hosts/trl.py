@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ppx_ext import catalog as catalogs
 from ppx_ext import plan as plans
 from ppx_ext.effects import base_from_model, base_from_path
-from ppx_ext.hosts import chosen, trl_data, trl_order, trl_recipe
+from ppx_ext.hosts import chosen, evaluated, trl_data, trl_order, trl_recipe
 from ppx_ext.hosts.chosen import Order
 from ppx_ext.hosts.trl_config import PpxScriptArguments, PpxSFTConfig
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
@@ -121,14 +121,18 @@ def train(
 
 def trainer_of(recipe: trl_recipe.Recipe) -> Any:
     """The trainer that `train` runs; what asks or scores the base is done, and the base freed."""
+    from transformers import set_seed
     from trl import get_peft_config, get_quantization_config  # type: ignore[attr-defined]
 
+    evaluated.check(recipe.plan)
     args = recipe.args
     _ = args.device  # gives each process its own device before anything is loaded
     train_rows, eval_rows, tokenizer, masked = _masked(recipe)
     gc.collect()
     args.model_init_kwargs = recipe.init
     args.assistant_only_loss = False  # the rows' labels say it already; TRL would ask for chats
+    # TRL 1.9 leaves the adapter's first weights to what was drawn before.
+    set_seed(args.seed)
     return PpxSFTTrainer(
         model=recipe.model.model_name_or_path,
         args=args,

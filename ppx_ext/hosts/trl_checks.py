@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ppx_ext.contracts import IGNORE
-from ppx_ext.hosts import trl_build
+from ppx_ext.hosts import evaluated, trl_build
 from ppx_ext.plan import Plan, PlanError
 
 _REWRITES_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
@@ -25,6 +25,7 @@ def refuse(plan: Plan, call: Mapping[str, Any], *, built: bool) -> None:
     Raises:
         PlanError: modes in which the mask would be wrong or would not reach the loss; all of them.
     """
+    evaluated.check(plan)
     to_build = trl_build.problems(call) if plan.build and not built else ()
     stages = (*_of_any(plan, call), *to_build, *_of_choice(plan, call), *_of_mask(plan, call))
     if problems := list(stages):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ppx_ext import manifest
 from ppx_ext.contracts import StageRecord
+from ppx_ext.evaluating.described import described
 from ppx_ext.files import write_json
 from ppx_ext.hosts import built, chosen
 
@@ -28,7 +29,10 @@ def banner(plan: Plan, records: Sequence[StageRecord], *, state_file: Path) -> s
     """What a reader of the log needs: whose words, which mask, how applied, what it took, where."""
     lines = [f"ppx: built by {line}" for line in built.told(records)]
     lines += [f"ppx: chosen by {line}" for line in chosen.told(records)]
-    return "\n".join([*lines, _mask_line(plan, records, state_file)])
+    lines.append(_mask_line(plan, records, state_file))
+    if plan.eval is not None:
+        lines.append(f"ppx: {described(plan.eval)}")
+    return "\n".join(lines)
 
 
 def _mask_line(plan: Plan, records: Sequence[StageRecord], state_file: Path) -> str:

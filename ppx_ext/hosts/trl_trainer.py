@@ -20,12 +20,20 @@ from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from ppx_ext import catalog as catalogs
 from ppx_ext import masking, pipeline, plan, tokens
-from ppx_ext.callbacks import SuiteCallback
 from ppx_ext.collator import COLUMN, MaskingCollator
 from ppx_ext.contracts import IGNORE, StageRecord, TokenScorer
 from ppx_ext.effects import Base, base_from_model
 from ppx_ext.examples import ROW
-from ppx_ext.hosts import chosen, trl_build, trl_checks, trl_data, trl_order, trl_state, trl_text
+from ppx_ext.hosts import (
+    chosen,
+    evaluated,
+    trl_build,
+    trl_checks,
+    trl_data,
+    trl_order,
+    trl_state,
+    trl_text,
+)
 from ppx_ext.hosts.trl_base import load_model
 from ppx_ext.online import OnlineMasker
 
@@ -122,7 +130,7 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
         if run.plan.mask:
             self._check_masked(run, call.get("data_collator"))
         if run.plan.eval:
-            self.add_callback(SuiteCallback(run.plan.eval, log=self.log, tokenizer=self._tokenizer))
+            self.add_callback(evaluated.callback(run.plan, self, say=self.accelerator.print))
         self._tell(run)
 
     def _find_base(self, call: dict[str, Any], run: _Run) -> None:

@@ -1,0 +1,54 @@
+"""An `eval:` stage in words, and what of it is wrong before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ppx_ext.eval_plan import Evaluation
+
+_ENDS = {
+    "warn": "a warning",
+    "stop": "training stops",
+    "restore_best": "training stops and ends with the best weights within the limits",
+}
+
+
+def described(evaluation: Evaluation) -> str:
+    """Which suites, when, and how much may be forgotten: one line."""
+    names = [suite.stage.component.name for suite in evaluation.suites]
+    times = ["before the first step", *_between(evaluation), "at the end"]
+    parts = [f"measured by {', '.join(names)}: {', '.join(times)}", *_gate(evaluation)]
+    if evaluation.keep == "best":
+        parts.append("ends with the weights of the best target score within the gate")
+    if evaluation.where == "apart":
+        parts.append("each time from a checkpoint in a process of its own")
+    return "; ".join(parts)
+
+
+def _between(evaluation: Evaluation) -> Iterator[str]:
+    every = evaluation.every
+    if every is not None and every.steps is not None:
+        yield "every step" if every.steps == 1 else f"every {every.steps} steps"
+    elif every is not None:
+        yield "every epoch" if every.epochs == 1 else f"every {every.epochs:g} epochs"
+
+
+def _gate(evaluation: Evaluation) -> Iterator[str]:
+    gate = evaluation.gate
+    if gate is None:
+        return
+    limits = [] if gate.max_drop is None else [f"average drop {gate.max_drop:g}"]
+    limits += [f"{task} {limit:g}" for task, limit in gate.tasks.items()]
+    chance = ", beyond chance" if gate.beyond_chance else ""
+    yield f"gate: at most {', '.join(limits)} points{chance}, else {_ENDS[gate.on_breach]}"
+
+
+def problems(evaluation: Evaluation) -> list[str]:
+    """What each suite finds wrong beforehand: files, tasks and libraries that lack."""
+    found = []
+    for suite in evaluation.suites:
+        try:
+            suite.stage.component.check(suite.stage.settings)
+        except ValueError as error:
+            found.append(f"ppx.eval ({suite.stage.component.name}): {error}")
+    return found
