@@ -1,138 +1,76 @@
-"""Plots of a report as inline SVG: no network, no script, the same bytes for the same numbers.
+"""What plots are drawn with: the page's colours, and SVG and PNG of the same figure.
 
-Colours are written as CSS variables, so that one file is readable in light and in dark.
+Inline SVG needs no network and no script, and has the same bytes for the same numbers. Its colours
+are CSS variables, so that one file is readable in light and in dark; a PNG has those of light.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Json = Mapping[str, Any]
-
-# matplotlib knows no CSS variables: each stands for one while it draws, and is then put back.
-INK, SOFT, LINE = "#010101", "#020202", "#030303"
-ARMS = ("#040404", "#050505", "#060606", "#070707")
-_VARIABLES = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    LINE: "var(--line)",
-    **{colour: f"var(--arm-{place})" for place, colour in enumerate(ARMS)},
+# Name of the CSS variable -> its colour in light, in dark. Those of arms keep apart for the colour
+# blind (after Okabe and Ito, darkened for a light page); no two are the same.
+COLOURS = {
+    "paper": ("#fbfaf8", "#14171b"),
+    "card": ("#ffffff", "#1b1f25"),
+    "ink": ("#1d2127", "#e8e6e1"),
+    "soft": ("#5f6772", "#9aa3ae"),
+    "line": ("#dfdcd6", "#343a43"),
+    "arm-0": ("#c8501e", "#f08a5a"),
+    "arm-1": ("#0f6ba8", "#5aaee8"),
+    "arm-2": ("#b8578d", "#e39ac4"),
+    "arm-3": ("#00805c", "#3fc79a"),
+    "arm-4": ("#a67c00", "#e8b93a"),
+    "arm-5": ("#3a93c9", "#9ad7f5"),
+    "arm-6": ("#5b5b66", "#b4b8c0"),
+    "arm-7": ("#7b4b2a", "#c99b75"),
+    "warn": ("#8a5a00", "#f0c667"),
+    "warn-paper": ("#fff6df", "#2a2415"),
+    "warn-line": ("#edd9a3", "#57481d"),
+    "chip": ("#f1eee8", "#262b32"),
 }
-MARKERS = ("o", "D", "s", "^")
-_FONT_SIZE = 11
+INK, SOFT, LINE = (COLOURS[name][0] for name in ("ink", "soft", "line"))
+ARMS = tuple(light for name, (light, _) in COLOURS.items() if name.startswith("arm-"))
+_DRAWN = ("ink", "soft", "line", *(f"arm-{place}" for place in range(len(ARMS))))
+MARKERS = ("o", "D", "s", "^", "v", "P", "X", "h")
+FONT_SIZE = 11
+_DPI = 200
 
 
-def gain_against_forgetting(base: Json, arms: Sequence[Json]) -> str | None:
-    """One point a run: change on the target (across) and on the other tasks (up), in points.
-
-    None where there is no target or no other task.
-    """
-    if base["target"] is None or base["other"] is None:
-        return None
-    with drawn("gain", width=5.2, height=4.2) as (figure, axes):
-        axes.axhline(0, color=LINE, linewidth=1)
-        axes.axvline(0, color=LINE, linewidth=1)
-        axes.plot(0, 0, marker="*", markersize=12, color=INK, linestyle="")
-        axes.annotate("base", (0, 0), (6, 6), textcoords="offset points", color=INK)
-        for place, arm in enumerate(arms):
-            _draw_arm(axes, base, arm, place)
-        axes.set_xlabel("change on the target (points)")
-        axes.set_ylabel("change on the other tasks (points)")
-        axes.margins(0.12)
-        axes.legend(frameon=False, labelcolor=INK, loc="best")
-        return svg(figure, "Gain on the target against change on the other tasks, one mark a run")
+def variables(scheme: Literal["light", "dark"]) -> str:
+    """The variables of `COLOURS` as CSS declarations."""
+    at = ("light", "dark").index(scheme)
+    return " ".join(f"--{name}: {colours[at]};" for name, colours in COLOURS.items())
 
 
-def _draw_arm(axes: Axes, base: Json, arm: Json, place: int) -> None:
-    colour, marker = ARMS[place % len(ARMS)], MARKERS[place % len(MARKERS)]
-    gains = [run["target"] - base["target"] for run in arm["runs"]]
-    kept = [run["other"] - base["other"] for run in arm["runs"]]
-    look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": ""}
-    axes.plot(gains, kept, markersize=6, alpha=0.45, markeredgewidth=0, **look)
-    mean = (sum(gains) / len(gains), sum(kept) / len(kept))
-    label = f"{arm['name']} (mean of {len(gains)})" if len(gains) > 1 else arm["name"]
-    axes.plot(*mean, markersize=12, markeredgecolor=INK, label=label, **look)
-
-
-def tasks(base: Json, arms: Sequence[Json], *, target: Sequence[str]) -> str:
-    """Accuracy of the base and of each arm (mean over seeds) on each task, in percent."""
-    names = list(base["tasks"])
-    with drawn("tasks", width=5.2, height=0.9 + 0.36 * len(names)) as (figure, axes):
-        for row, name in enumerate(names):
-            values = [base["tasks"][name], *(arm["mean"]["tasks"][name] for arm in arms)]
-            axes.plot([min(values), max(values)], [row, row], color=LINE, linewidth=3, zorder=1)
-        rows = range(len(names))
-        base_values = [base["tasks"][name] for name in names]
-        axes.plot(base_values, rows, marker="|", markersize=13, markeredgewidth=2, linestyle="",
-                  color=INK, label="base", zorder=3)  # fmt: skip
-        for place, arm in enumerate(arms):
-            values = [arm["mean"]["tasks"][name] for name in names]
-            axes.plot(values, rows, marker=MARKERS[place % 4], markersize=7, linestyle="",
-                      color=ARMS[place % 4], label=arm["name"], zorder=2, alpha=0.85)  # fmt: skip
-        labels = [f"{name} (target)" if name in target else name for name in names]
-        axes.set_yticks(list(rows), labels)
-        axes.invert_yaxis()
-        axes.set_xlim(-3, 103)
-        axes.set_xlabel("accuracy (%)")
-        axes.legend(
-            frameon=False, labelcolor=INK, loc="lower center", ncol=len(arms) + 1,
-            bbox_to_anchor=(0.5, 1.0), handletextpad=0.3, columnspacing=1.2,
-        )  # fmt: skip
-        return svg(figure, "Accuracy on each task: the base and each way of tuning it")
-
-
-def chosen(numbers: Json, *, measure: str) -> str:
-    """How hard the rows are: all of them, those that are trained on, and the window between.
-
-    Args:
-        numbers: of the record of the `choose:` stage (`choice_numbers.of`).
-        measure: its name.
-    """
-    counts, unit = numbers["histogram"], numbers["unit"]
-    edges = counts["edges"]
-    widths = [high - low for low, high in itertools.pairwise(edges)]
-    with drawn("chosen", width=7.2, height=3.2) as (figure, axes):
-        for name, colour in (("all", LINE), ("chosen", ARMS[0])):
-            rows = sum(counts[name])
-            axes.bar(edges[:-1], counts[name], widths, align="edge", color=colour,
-                     linewidth=0, label=f"{name}: {rows:,}")  # fmt: skip
-        if numbers["window"] is not None:
-            _draw_window(axes, numbers["window"])
-        axes.set_xlabel(f"{measure} ({unit})" if unit else measure)
-        axes.set_ylabel("rows")
-        axes.grid(visible=False, axis="x")
-        axes.margins(x=0.01)
-        axes.legend(
-            frameon=False, labelcolor=INK, loc="lower left", ncol=3, bbox_to_anchor=(0.0, 1.0),
-            handlelength=1.4, handletextpad=0.5, columnspacing=1.4, borderaxespad=0.2,
-        )  # fmt: skip
-        return svg(figure, "Rows by difficulty: all, and those that were chosen")
-
-
-def _draw_window(axes: Axes, window: Json) -> None:
-    low, high = window["quantiles"]
-    names = (f"quantiles {low:.2f} to {high:.2f}", None)
-    for score, name in zip(window["scores"], names, strict=True):
-        axes.axvline(score, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=name)
+def css() -> str:
+    """The variables of `COLOURS`, for light and for dark."""
+    return (
+        f":root {{ {variables('light')} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {variables('dark')} }} }}"
+    )
 
 
 @contextmanager
 def drawn(name: str, *, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in the page's colours; ``name`` keeps its ids apart from those of other figures."""
+    """A figure in the page's colours, sizes in inches.
+
+    ``name`` keeps its ids apart from those of other figures of a page.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    look = {"svg.hashsalt": name, "svg.fonttype": "none", "font.size": _FONT_SIZE}
+    look = {"svg.hashsalt": name, "svg.fonttype": "none", "font.size": FONT_SIZE}
     with mpl.rc_context(look):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -149,23 +87,56 @@ def drawn(name: str, *, width: float, height: float) -> Iterator[tuple[Figure, A
         yield figure, axes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A figure as it is shown: ``svg`` stands in a page, the others are files."""
+
+    svg: str
+    figure: Figure
+
+    def svg_file(self) -> str:
+        """The picture as a file of its own, in light and in dark."""
+        box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', self.svg)
+        assert box is not None
+        size = f'xmlns="http://www.w3.org/2000/svg" width="{box[1]}" height="{box[2]}" '
+        style = (
+            f"<style>{css()}\nsvg {{ background: var(--card); "
+            "font-family: system-ui, sans-serif; }</style>"
+        )
+        opening, rest = self.svg.split(">", 1)
+        return opening.replace("<svg ", f"<svg {size}") + f">{style}{rest}"
+
+    def png(self) -> bytes:
+        """The picture on white."""
+        stream = io.BytesIO()
+        self.figure.savefig(
+            stream, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None}
+        )
+        return stream.getvalue()
+
+
+def plot(figure: Figure, label: str) -> Plot:
+    """A drawn figure as a `Plot`; ``label`` is what a screen reader says."""
+    return Plot(svg=svg(figure, label), figure=figure)
+
+
 def svg(figure: Figure, label: str) -> str:
     """A drawn figure as inline SVG; ``label`` is what a screen reader says."""
+    from html import escape
+
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     # An inline figure has the page's font and width; the namespace of its root needs no address.
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', _root(label), text, count=1)
+    more = f'role="img" aria-label="{escape(label)}">'
+    root = re.compile(r'<svg [^>]*?(viewBox="[^"]+")[^>]*>')
+    text = root.sub(lambda found: f"<svg {found[1]} {more}", text, count=1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # two figures of a page would share these
     text = text.replace("xlink:href", "href")
     text = re.sub(r" font-family: [^;\"]*;", "", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # older matplotlib
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
+    for name in _DRAWN:
+        text = text.replace(COLOURS[name][0], f"var(--{name})")
     return text
-
-
-def _root(label: str) -> str:
-    return rf'<svg viewBox="\1" role="img" aria-label="{label}">'

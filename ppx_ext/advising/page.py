@@ -27,7 +27,7 @@ def render(found: Advice) -> str:
     import jinja2
     from markupsafe import Markup
 
-    from ppx_ext.report import prose
+    from ppx_ext.reporting.text import prose
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ppx_ext"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -31,10 +32,20 @@ def view(folder: Path, rows: int, html: Path | None) -> None:
     viewing.show(folder, rows=rows, html=html)
 
 
-@click.command(epilog=example("ppx report out/demo"))
-@click.argument("folder", type=options.FOLDER)
-def report(folder: Path) -> None:
-    """Write report.json and report.html of a run."""
-    from ppx_ext import report as reporting
+@click.command(epilog=example("ppx report out/demo", "ppx report --schema > report.schema.json"))
+@click.argument("folder", type=options.FOLDER, required=False)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of report.json, and end.")
+def report(folder: Path | None, schema: bool) -> None:
+    """Write report.json, report.html and plots/ of a run into its folder.
 
-    click.echo(f"Wrote {reporting.write(folder)}")
+    FOLDER is what `ppx train`, `prepare`, `eval --out`, `compare` or `demo` wrote.
+    """
+    from ppx_ext import reporting
+    from ppx_ext.reporting.schema import json_schema
+
+    if schema == (folder is not None):
+        raise click.UsageError("give either a FOLDER to report on, or --schema")
+    if folder is None:
+        click.echo(json.dumps(json_schema(), indent=2))
+    else:
+        click.echo(f"Wrote {reporting.write(folder)}")

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from ppx_ext import report
+from ppx_ext import reporting as report
 from ppx_ext.records import EVAL_FILE, evaluation_record, write_json
+from ppx_ext.reporting import schema
+from ppx_ext.reporting.collect import MANIFEST_FILE, STATE_FILE
+from ppx_ext.reporting.words import NOT_EVALUATED
 from ppx_ext.study import analyse, dump_study, load_study
 from tests.core.test_study import STUDY, run, score
 
@@ -80,7 +83,7 @@ def written(folder: Path) -> Any:
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert page.fetched == []
-    assert "http" not in text
+    assert "://" not in text
     assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
@@ -103,7 +106,7 @@ def demo_folder(tmp_path: Path, **changes: Any) -> Any:
 
 def test_a_demos_report_says_what_its_items_say(tmp_path: Path) -> None:
     found, page = written(demo_folder(tmp_path))
-    assert found["schema"] == 1
+    assert found["schema"] == schema.SCHEMA
     assert found["kind"] == "demo"
     again = analyse(load_study(found["items"]))
     assert found["study"] == json.loads(json.dumps(again))
@@ -152,10 +155,10 @@ def test_a_training_run(tmp_path: Path) -> None:
         evaluation_record(after, when="after", step=9, seconds=1),
     ]
     write_json(tmp_path / EVAL_FILE, {"schema": 1, "suite": {}, "evaluations": records})
-    write_json(tmp_path / report.STATE_FILE, STATE)
+    write_json(tmp_path / STATE_FILE, STATE)
     found, page = written(tmp_path)
     assert found["kind"] == "training"
-    assert found["sources"] == [EVAL_FILE, report.STATE_FILE]
+    assert found["sources"] == [EVAL_FILE, STATE_FILE]
     assert found["study"]["arms"][0]["mean"]["drop"] == pytest.approx(30)
     assert "On the other tasks, the tuned model scores lower" in found["verdict"][0]
     assert found["warnings"][0].startswith("One seed:")
@@ -165,16 +168,17 @@ def test_a_training_run(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_not_evaluated_says_so(tmp_path: Path) -> None:
-    write_json(tmp_path / report.STATE_FILE, {**STATE, "records": []})
+    write_json(tmp_path / STATE_FILE, {**STATE, "records": []})
     found, _ = written(tmp_path)
     assert found["study"] is None
-    assert found["warnings"] == [report._NOT_EVALUATED]
+    assert found["warnings"] == [NOT_EVALUATED]
+    assert "left no trainer_state.json" in found["notes"][0]
 
 
 def test_a_prepared_data_set(tmp_path: Path) -> None:
     numbers = {"rows": 3, "skipped": 2, "skipped_by_reason": {"empty response": 2}}
     tokens = {**STAGE, "stage": "tokenize", "component": "tokens", "numbers": numbers}
-    write_json(tmp_path / report.MANIFEST_FILE, {**STATE, "records": [tokens, STAGE]})
+    write_json(tmp_path / MANIFEST_FILE, {**STATE, "records": [tokens, STAGE]})
     found, page = written(tmp_path)
     assert found["warnings"][0] == "2 rows were left out (empty response: 2)."
     assert found["kind"] == "prepared"
@@ -185,7 +189,7 @@ def test_a_prepared_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("share", "told"), [(0.25, False), (0.63, True)])
 def test_a_mask_that_leaves_little_is_told(tmp_path: Path, share: float, told: bool) -> None:
     stage = {**STAGE, "numbers": {**MASKING, "masked_share": share}}
-    write_json(tmp_path / report.MANIFEST_FILE, {**STATE, "records": [stage]})
+    write_json(tmp_path / MANIFEST_FILE, {**STATE, "records": [stage]})
     warnings = report.collect(tmp_path)["warnings"]
     assert any("63.0 % of all targets are masked" in warning for warning in warnings) == told
 

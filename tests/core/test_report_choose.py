@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ppx_ext import choice_numbers, choice_words, plots, report
+from ppx_ext import choice_numbers, choice_words
+from ppx_ext import reporting as report
 from ppx_ext.contracts import Candidates, Choice
 from ppx_ext.records import write_json
+from ppx_ext.reporting import drawing
+from ppx_ext.reporting.words import NOT_EVALUATED
 from tests.core.test_report import EVIL, Page
 
 SCORES = np.array([5.0, 1.0, 2.0, 3.0, 4.0, 2.0])
@@ -62,7 +65,8 @@ def test_the_choice_is_told(tmp_path: Path) -> None:
         "quantiles 0.00 to 0.50 of difficulty (a prior, not a finding)."
     )
     assert found["verdict"] == [said]
-    assert found["warnings"][:2] == [
+    assert found["warnings"] == [
+        NOT_EVALUATED,
         "`budget`: 2 fewer than were asked for",
         "1 rows could not be chosen (no target).",
     ]
@@ -91,16 +95,17 @@ def test_bars_and_window_are_drawn_where_the_numbers_say() -> None:
         "all": [1, 2, 1, 1, 1],
         "chosen": [1, 2, 0, 0, 0],
     }
-    drawn = plots.chosen(numbers, measure="response_length")
-    assert drawn == plots.chosen(numbers, measure="response_length"), "the same bytes"
+    drawn = drawing.chosen(numbers, measure="response_length").svg
+    again = drawing.chosen(numbers, measure="response_length").svg
+    assert drawn == again, "the same bytes"
     for text in ("all: 6", "chosen: 3", "quantiles 0.00 to 0.50", "response_length (tokens)"):
         assert text in drawn
-    bars = {colour: heights(drawn, colour) for colour in ("var(--line)", "var(--arm-0)")}
+    bars = {colour: heights(drawn, colour) for colour in ("var(--line)", "var(--arm-1)")}
     unit = bars["var(--line)"][0]
-    for name, colour in (("all", "var(--line)"), ("chosen", "var(--arm-0)")):
+    for name, colour in (("all", "var(--line)"), ("chosen", "var(--arm-1)")):
         assert np.allclose(np.array(bars[colour]) / unit, numbers["histogram"][name], atol=1e-3)
     assert len(re.findall("stroke-dasharray", drawn)) >= 3  # both ends, and the key
-    plain = plots.chosen({**numbers, "window": None}, measure="column")
+    plain = drawing.chosen({**numbers, "window": None}, measure="column").svg
     assert "quantiles" not in plain
 
 

@@ -1,0 +1,217 @@
+"""The files of a run -> the content of report.json; every number from raw item results."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ppx_ext.metrics import change, intervals
+from ppx_ext.records import EVAL_FILE, load_score
+from ppx_ext.records import SCHEMA as FILES_SCHEMA
+from ppx_ext.reporting import curves, forgetting, words
+from ppx_ext.reporting.schema import SCHEMA
+from ppx_ext.study import Arm, Run, Study, analyse, dump_study, load_study
+from ppx_ext.suites import TaskScore
+
+STUDY_FILE = "ppx_study.json"
+STATE_FILE = "ppx_state.json"
+MANIFEST_FILE = "manifest.json"
+RECIPE_FILE = "ppx_recipe.yaml"
+_FILES = (STUDY_FILE, EVAL_FILE, STATE_FILE, MANIFEST_FILE)
+_TITLES = {
+    "demo": "Demo",
+    "comparison": "Comparison",
+    "training": "Training run",
+    "evaluation": "Evaluation",
+    "prepared": "Prepared data set",
+}
+
+Json = dict[str, Any]
+
+
+def collect(folder: Path) -> Json:
+    """The content of report.json but its ``tokens``; see `schema.Report`.
+
+    Raises:
+        ValueError: no run of ours wrote there, or a file of it cannot be read (it is named).
+    """
+    found = {name: _read(folder / name) for name in _FILES if (folder / name).is_file()}
+    if not found:
+        raise ValueError(
+            f"{folder} holds none of {', '.join(_FILES)}: give the output folder of a training "
+            "run, of `ppx prepare`, of `ppx eval --out`, of `ppx compare` or of `ppx demo`"
+        )
+    try:
+        return _report(found, folder)
+    except (KeyError, TypeError, AttributeError) as error:
+        names = ", ".join(found)
+        raise ValueError(f"{folder}: {names}: not as this version writes it: {error!r}") from error
+
+
+def _read(path: Path) -> Json:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or found.get("schema", FILES_SCHEMA) != FILES_SCHEMA:
+        raise ValueError(f"{path} has a layout that this version does not know")
+    return found
+
+
+def _report(found: Mapping[str, Json], folder: Path) -> Json:
+    compared = found.get(STUDY_FILE, {})
+    run = found.get(STATE_FILE) or found.get(MANIFEST_FILE) or {}
+    kind = _kind(found)
+    evaluated = found.get(EVAL_FILE)
+    study = load_study(compared["study"]) if compared else _study_of_run(evaluated)
+    analysis = analyse(study) if study else None
+    stages = compared.get("stages") or run.get("records") or run.get("stages") or []
+    kept = forgetting.of(evaluated) if evaluated else None
+    summaries = _summaries(study) if study else {}
+    if kept is not None:
+        kept["summary"] = summaries.get(TUNED)
+    said, warned = words.forgetting(kept)
+    training, sources = _training(folder, compared)
+    lacking = [] if analysis or kind == "prepared" else [_lacking(evaluated)]
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "title": compared.get("title") or f"{_TITLES[kind]}: {folder.resolve().name}",
+        "verdict": [
+            *(analysis["verdict"] if analysis else []),
+            *said,
+            *words.sentences(stages),
+        ],
+        "warnings": [
+            *compared.get("warnings", []),
+            *warned,
+            *lacking,
+            *(analysis["warnings"] if analysis else []),
+            *words.warnings(stages),
+            *(words for one in training.values() for words in curves.warnings(one)),
+        ],
+        "notes": _notes(kind, training),
+        "study": analysis,
+        "items": dump_study(study) if study else None,
+        "intervals": summaries,
+        "comparison": compared.get("comparison"),
+        "forgetting": kept,
+        "training": training,
+        "stages": stages,
+        "choosing": [stage for stage in stages if stage["stage"] == "choose"],
+        "masking": next((one["numbers"] for one in stages if one["stage"] == "mask"), None) or None,
+        "building": [stage for stage in stages if stage["stage"] == "build"],
+        "tokens": [],
+        "examples": compared.get("examples", []),
+        "repeat": compared.get("repeat") or _repeat(run, evaluated, folder),
+        "sources": sorted([*found, *sources]),
+    }  # fmt: skip
+
+
+TUNED = "the tuned model"
+
+
+def _kind(found: Mapping[str, Json]) -> str:
+    if STUDY_FILE in found:
+        told = found[STUDY_FILE]
+        return str(told.get("kind") or ("comparison" if "comparison" in told else "demo"))
+    if STATE_FILE in found:
+        return "training"
+    return "evaluation" if EVAL_FILE in found else "prepared"
+
+
+def _lacking(evaluated: Json | None) -> str:
+    return words.NO_BASELINE if evaluated else words.NOT_EVALUATED
+
+
+def _study_of_run(found: Json | None) -> Study | None:
+    """A training run as a study of one arm and one seed; None where it lacks before or after."""
+    records = {record["when"]: record for record in (found or {}).get("evaluations", [])}
+    if not {"before", "after"} <= records.keys():
+        return None
+    before, after = (
+        Run(scores=tuple(map(load_score, records[when]["scores"]))) for when in ("before", "after")
+    )
+    if not before.scores:
+        return None
+    return Study(base=before, arms=(Arm(name=TUNED, runs=(after,)),))
+
+
+def _summaries(study: Study) -> dict[str, Json]:
+    """TI, BWT and average drop of each arm, its items averaged over its seeds, with intervals."""
+    return {arm.name: _summary(study.base.scores, _averaged(arm.runs)) for arm in study.arms}
+
+
+def _averaged(runs: Sequence[Run]) -> list[TaskScore]:
+    first = runs[0].scores
+    scores = [{score.task: score for score in run.scores} for run in runs]
+    return [
+        TaskScore(
+            task=score.task,
+            target=score.target,
+            correct=tuple(
+                statistics.fmean(item)
+                for item in zip(*(of[score.task].correct for of in scores), strict=True)
+            ),
+        )
+        for score in first
+    ]
+
+
+def _summary(before: Sequence[TaskScore], after: Sequence[TaskScore]) -> Json:
+    number, chance = change(before, after), intervals(before, after)
+    named = ("ti", "bwt", "drop")
+    ends = {f"{name}_interval": getattr(chance, name) for name in named}
+    return {
+        **{name: getattr(number, name) for name in named},
+        **{name: None if found is None else list(found) for name, found in ends.items()},
+        "undefined": [*number.undefined, *chance.undefined],
+    }
+
+
+def _training(folder: Path, compared: Json) -> tuple[dict[str, Json], list[str]]:
+    """What trainers logged: of the run itself, or of each arm's first run."""
+    if not compared:
+        state = curves.find(folder)
+        if state is None:
+            return {}, []
+        found = curves.read(state, folder=folder)
+        return {"": found}, [found["source"]]
+    arms = {arm["name"]: arm["runs"] for arm in compared["study"]["arms"] if arm["runs"]}
+    paths = {
+        name: folder / "runs" / f"{name}-{runs[0].get('seed')}" / curves.HISTORY_FILE
+        for name, runs in arms.items()
+    }
+    read = {
+        name: curves.read(path, folder=folder) for name, path in paths.items() if path.is_file()
+    }
+    return read, []
+
+
+def _notes(kind: str, training: Mapping[str, Json]) -> list[str]:
+    if training or kind in ("prepared", "evaluation"):
+        return []
+    if kind == "training":
+        return [
+            f"Training curves: the trainer left no {curves.TRAINER_FILE} in this folder, nor in a "
+            "checkpoint of it."
+        ]
+    return ["Training curves: no run of this folder left its log."]
+
+
+def _repeat(run: Json, evaluated: Json | None, folder: Path) -> Json:
+    plan = run.get("plan") or {}
+    known = ("plan", "recipe", "records", "stages", "versions", "schema")
+    others = {key: value for key, value in run.items() if key not in known}
+    recipe = folder / RECIPE_FILE
+    found: Json = {"command": None}
+    if recipe.is_file():
+        found["recipe"] = recipe.read_text(encoding="utf-8")
+    elif run.get("recipe"):
+        found["recipe"] = run["recipe"]
+    if evaluated and evaluated.get("evaluation"):
+        found["eval"] = evaluated["evaluation"]
+    return {**found, "settings": plan, "versions": run.get("versions") or {}, **others}

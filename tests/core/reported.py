@@ -1,0 +1,86 @@
+"""Folders of runs in the layout that the package writes, for tests of the report."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from ppx_ext.records import EVAL_FILE, evaluation_record, write_json
+from ppx_ext.suites import Score, TaskScore, TextScore
+
+ITEMS = 120
+STEPS = (0, 25, 50, 75, 100)
+SHARES = {  # accuracy at each of the steps
+    "gsm8k": (0.30, 0.38, 0.45, 0.52, 0.55),
+    "hellaswag": (0.71, 0.70, 0.69, 0.70, 0.68),
+    "mmlu": (0.62, 0.60, 0.55, 0.50, 0.47),
+    "arc_challenge": (0.55, 0.55, 0.54, 0.49, 0.44),
+    "truthfulqa": (0.41, 0.40, 0.42, 0.41, 0.40),
+}
+GATE = {
+    "max_drop": 3.0,
+    "tasks": {"mmlu": 10.0},
+    "on_breach": "restore_best",
+    "beyond_chance": False,
+}
+
+
+def scores(at: int) -> list[Score]:
+    """What is measured at a place of `STEPS`: right answers come and go, as they would."""
+    found: list[Score] = []
+    for task, shares in SHARES.items():
+        ranks = list(range(ITEMS))
+        random.Random(task).shuffle(ranks)
+        noise = random.Random(f"{task}{at}")
+        right = [rank < shares[at] * ITEMS + noise.gauss(0, 6) for rank in ranks]
+        correct = tuple(map(float, right))
+        readings = {}
+        if task == "gsm8k":
+            lost = (0, 8, 16, 22, 26)[at]
+            strict = [bool(r) and rank >= lost for r, rank in zip(right, ranks, strict=True)]
+            readings = {"strict": tuple(map(float, strict)), "flexible": correct}
+        found.append(
+            TaskScore(task=task, correct=correct, target=task == "gsm8k", readings=readings)
+        )
+    texts = tuple(200.0 + 10 * place + 12 * at for place in range(30))
+    return [*found, TextScore(task="held-out news", nll=texts, tokens=(100,) * 30)]
+
+
+def evaluated(folder: Path, *, gate: Any = GATE, kept: int | None = 1, last: int = 4) -> Path:
+    """A run that was measured at `STEPS`; at ``kept`` it had the weights it ended with."""
+    when = ["before", *["during"] * (last - 1), "after"]
+    records = [
+        evaluation_record(scores(at), when=when[at], step=STEPS[at], seconds=4.2, epoch=at * 0.75)
+        for at in range(last + 1)
+    ]
+    if kept is not None:
+        records[kept]["kept"] = True
+    content = {
+        "schema": 1,
+        "evaluation": {"suites": [{"use": "lm_eval"}], "gate": gate, "keep": "best"},
+        "evaluations": records,
+        "cost": {"seconds": 21.0, "training_seconds": 190.0, "share": 21 / 190},
+    }
+    write_json(folder / EVAL_FILE, content)
+    return folder
+
+
+def logged(folder: Path, *, steps: int = 100) -> Path:
+    """A trainer's state, as both hosts leave it in a checkpoint."""
+    history: list[dict[str, Any]] = [
+        {
+            "step": step,
+            "epoch": step / 33,
+            "loss": 2.1 * 0.97**step + 0.3,
+            "learning_rate": 1e-3 * (1 - step / steps),
+            "grad_norm": 1.5 + 0.2 * (step % 3),
+            "mean_token_accuracy": 0.5 + 0.3 * step / steps,
+        }
+        for step in range(5, steps + 1, 5)
+    ]
+    history += [{"step": step, "epoch": 1, "eval_loss": 2 * 0.98**step} for step in (33, 66, 100)]
+    history.append({"step": steps, "epoch": 3, "train_runtime": 211.0, "train_loss": 0.9})
+    state = {"global_step": steps, "epoch": 3.0, "log_history": history}
+    write_json(folder / f"checkpoint-{steps}" / "trainer_state.json", state)
+    return folder
