@@ -185,6 +185,8 @@ def _resampled(
 def _relative(
     metric: str, before_RT: Drawn, after_RT: Drawn, reasons: list[str]
 ) -> Interval | None:
+    if not before_RT.any(axis=0).all():
+        return None  # the change itself is undefined, and says so
     if not before_RT.all():
         reasons.append(
             f"{metric} has no interval: the base has so little right that it scores 0 on some "

@@ -74,17 +74,38 @@ def find(given: str, *, base: str | None = None) -> Checkpoint:
 def _elsewhere(given: str, base: str | None) -> Checkpoint:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-    from transformers.utils import find_adapter_config_file  # type: ignore[attr-defined]
+
+    from ppx_ext.scoring.models import not_found
 
     try:
         validate_repo_id(given)
+        config = _on_hub(given, _ADAPTER)
+        if config is None and _on_hub(given, "config.json") is None:
+            raise ValueError(not_found(given))
     except HFValidationError:
         problem = f"there is no folder {given}, and no model on the hub can have such a name"
         raise ValueError(problem) from None
-    config = find_adapter_config_file(given)
     if config is None:
         return Checkpoint(given=given, path=given)
     return Checkpoint(given=given, path=base or _named_base(Path(config)), adapter=given)
+
+
+def _on_hub(name: str, file: str) -> str | None:
+    """Where a file of a hub model lies on this machine; None where the model has none."""
+    from transformers.utils.hub import cached_file
+
+    from ppx_ext.scoring.models import not_found
+
+    try:
+        found: str | None = cached_file(
+            name,
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except (OSError, RuntimeError) as error:  # the latter where a proxy closes the connection
+        raise ValueError(f"{not_found(name)} ({error})") from error
+    return found
 
 
 def _named_base(config: Path) -> str:
