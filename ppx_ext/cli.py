@@ -11,7 +11,17 @@ from typing import Any
 import click
 
 import ppx_ext
-from ppx_ext.commands import budget, difficulty, files, looking, recipes, study, training
+from ppx_ext.commands import (
+    budget,
+    comparing,
+    difficulty,
+    evaluating,
+    files,
+    looking,
+    recipes,
+    study,
+    training,
+)
 from ppx_ext.commands.options import example
 
 
@@ -51,6 +61,8 @@ for _command in (
     difficulty.measure,
     budget.budget,
     training.train,
+    evaluating.evaluate,
+    comparing.compare,
     looking.view,
     looking.report,
     training.doctor,
