@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from ppx_ext.significance import mcnemar, over_seeds, paired_bootstrap, smallest_p, wilson
+from ppx_ext.significance import (
+    interval,
+    mcnemar,
+    over_seeds,
+    paired_bootstrap,
+    resampled,
+    smallest_p,
+    wilson,
+)
 
 
 def test_wilson_is_its_formula() -> None:
@@ -85,3 +93,21 @@ def test_tasks_weigh_alike_however_many_items_they_have() -> None:
     assert found.n == 1010
     half = 1.96 * math.sqrt(0.25 / 10 + 0.09 / 1000) / 2
     assert found.low == pytest.approx(0.2 - half, abs=0.02)
+
+
+def test_both_models_are_drawn_on_the_same_items() -> None:
+    import numpy as np
+
+    # b = 1 - a on every item: so is every drawn mean, which independent draws would not give.
+    a = [0.1, 0.4, 0.4, 0.9, 0.0]
+    drawn_a, drawn_b = resampled([(a, [1 - value for value in a]), ([0.0, 1.0], [0.5, 0.5])])
+    assert drawn_a.shape == (9_999, 2)
+    assert np.allclose(drawn_a[:, 0] + drawn_b[:, 0], 1)
+    assert np.all(drawn_b[:, 1] == 0.5)
+    # Means of two items drawn out of {0, 1} are 0, 1/2 and 1, with chances 1/4, 1/2 and 1/4.
+    shares = [float(np.mean(drawn_a[:, 1] == mean)) for mean in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
+    spread = math.sqrt(sum((x - 0.36) ** 2 for x in a) / 5 / 5)
+    assert drawn_a[:, 0].std() == pytest.approx(spread, rel=0.03)
+    low, high = interval(drawn_a[:, 0])
+    assert 0 <= low < 0.36 < high <= 0.9
