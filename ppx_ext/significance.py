@@ -150,6 +150,28 @@ def interval(drawn_R: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def chance_of_zero(drawn_R: npt.NDArray[np.float64]) -> float:
+    """Two-sided p of no difference: 1 less the confidence of the interval that just reaches 0."""
+    import numpy as np
+
+    fewer = min(int(np.sum(drawn_R <= 0)), int(np.sum(drawn_R >= 0)))
+    return min(1.0, 2 * (fewer + 1) / (len(drawn_R) + 1))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """p-values of several comparisons after Holm's correction, in the order given.
+
+    Below the level, they are right for any number of comparisons at once, however they hang
+    together: the i-th smallest of m is multiplied by m - i + 1, and none falls below a smaller one.
+    """
+    order = sorted(range(len(chances)), key=lambda at: chances[at])
+    found, floor = [0.0] * len(chances), 0.0
+    for rank, at in enumerate(order):
+        floor = max(floor, min(1.0, (len(chances) - rank) * chances[at]))
+        found[at] = floor
+    return found
+
+
 def over_seeds(a_S: Sequence[float], b_S: Sequence[float]) -> Difference:
     """Exact sign-flip (permutation) test of the mean of b - a over seeds; no normality assumed.
 

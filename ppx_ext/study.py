@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ppx_ext.contracts import Numbers
-from ppx_ext.metrics import change, pair
+from ppx_ext.metrics import change, intervals, pair
 from ppx_ext.records import dump_score, load_score
-from ppx_ext.significance import Difference, mcnemar, over_seeds, paired_bootstrap
+from ppx_ext.significance import (
+    CONFIDENCE,
+    Difference,
+    chance_of_zero,
+    holm,
+    mcnemar,
+    over_seeds,
+    paired_bootstrap,
+    resampled,
+)
 from ppx_ext.suites import TaskScore
 from ppx_ext.verdict import sentences, warnings
 
@@ -89,28 +100,72 @@ def _load_run(found: Mapping[str, Any]) -> Run:
 def analyse(study: Study) -> dict[str, Any]:
     """Everything a report says of a study, as plain JSON values, recomputed from item results.
 
-    Keys: ``base``, ``arms`` (rows of numbers, and their mean and standard deviation), ``tests``
-    (each arm against the base, and each other arm against the first), ``verdict`` (sentences) and
-    ``warnings`` (sentences).
+    Keys: ``base``, ``arms`` (rows of numbers, their mean and standard deviation, and ``intervals``
+    of ``ti``, ``bwt`` and ``drop`` over items: [low, high] or None), ``tests`` (each arm against
+    the base, and each pair of arms), ``frontier`` (names, ``base`` among them, that none is better
+    than on target and other tasks), ``verdict`` and ``warnings`` (sentences).
+
+    A test has ``arm``, ``against`` and, under ``target`` and ``other``, over the seeds that both
+    have: ``points``, ``values`` (old, new), ``seeds``, ``tests`` (over items, over seeds), ``p``
+    (the larger of theirs), ``family`` (`FAMILIES`) and its size ``comparisons``, ``holm`` (p
+    after Holm's correction within family), ``alone`` (significant on its own) and ``significant``.
 
     Raises:
-        ValueError: models were not measured on the same items, or arms not over the same seeds.
+        ValueError: models were not measured on the same items.
     """
     tests = [_test(study, arm, None) for arm in study.arms]
-    first, *others = study.arms
-    for arm in others:
-        if [run.seed for run in arm.runs] != [run.seed for run in first.runs]:
-            raise ValueError(f"arms {first.name!r} and {arm.name!r} were run with different seeds")
-        tests.append(_test(study, arm, first))
+    pairs = itertools.combinations(study.arms, 2)
+    tests += [test for one, other in pairs if (test := _test(study, other, one))]
+    tests = [test for test in tests if test]
+    _correct(tests, reference=study.arms[0].name if study.arms else "")
     base = _rows(study, (study.base,))[0]
-    arms = [_summary(arm.name, _rows(study, arm.runs)) for arm in study.arms]
+    arms = [
+        {**_summary(arm.name, _rows(study, arm.runs)), "intervals": _intervals(study, arm)}
+        for arm in study.arms
+    ]
     return {
         "base": base,
         "arms": arms,
         "tests": tests,
-        "verdict": sentences(base, arms, tests),
-        "warnings": warnings(base, arms, study.base.scores),
+        "frontier": _frontier({"base": base, **{arm["name"]: arm["mean"] for arm in arms}}),
+        "verdict": sentences(tests),
+        "warnings": warnings(base, arms, tests, study.base.scores),
     }
+
+
+FAMILIES = ("reference", "base", "others")
+"""What is compared with the first arm, and with the base; and all other pairs of arms. The first
+two are what a comparison is made for, so that further arms do not make them weaker by all pairs."""
+
+
+def _correct(tests: Sequence[dict[str, Any]], *, reference: str) -> None:
+    for test in tests:
+        family = {reference: "reference", "base": "base"}.get(test["against"], "others")
+        for key in ("target", "other"):
+            if test[key]:
+                test[key]["family"] = family
+    for family, key in itertools.product(FAMILIES, ("target", "other")):
+        found = [test[key] for test in tests if test[key] and test[key]["family"] == family]
+        for one, adjusted in zip(found, holm([one["p"] for one in found]), strict=True):
+            one |= {"comparisons": len(found), "holm": adjusted}
+            one["significant"] = one["alone"] and adjusted < 1 - CONFIDENCE
+
+
+def _frontier(means: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names that no other is at least as good as on both, and better on one."""
+    points = {
+        name: (mean["target"], mean["other"])
+        for name, mean in means.items()
+        if mean.get("target") is not None and mean.get("other") is not None
+    }
+
+    def beaten(mine: tuple[float, float]) -> bool:
+        return any(
+            other != mine and other[0] >= mine[0] and other[1] >= mine[1]
+            for other in points.values()
+        )
+
+    return [name for name, mine in points.items() if not beaten(mine)]
 
 
 def _rows(study: Study, runs: Iterable[Run]) -> list[dict[str, Any]]:
@@ -132,6 +187,18 @@ def _rows(study: Study, runs: Iterable[Run]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _intervals(study: Study, arm: Arm) -> dict[str, Any]:
+    """95 % intervals of TI, BWT and average drop over items, each item's mean over seeds."""
+    after = [
+        dataclasses.replace(
+            score, correct=tuple(_over_runs([r.scores for r in arm.runs], score.task))
+        )
+        for score in arm.runs[0].scores
+    ]
+    found = intervals(study.base.scores, after)
+    return {"ti": found.ti, "bwt": found.bwt, "drop": found.drop}
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -162,19 +229,31 @@ def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _test(study: Study, arm: Arm, reference: Arm | None) -> dict[str, Any]:
-    """``arm`` against ``reference`` (None = the base) on the target and on the other tasks."""
-    other = reference.runs if reference else (study.base,) * len(arm.runs)
-    name = reference.name if reference else "base"
-    test: dict[str, Any] = {"arm": arm.name, "against": name}
+    """``arm`` against ``reference`` (None = the base); empty where they share no seed."""
+    if reference is None:
+        old: Sequence[Run] = (study.base,) * len(arm.runs)
+        new: Sequence[Run] = arm.runs
+    else:
+        seeds = [run.seed for run in arm.runs]
+        of = {run.seed: run for run in reference.runs}
+        shared = [seed for seed in seeds if seed in of]
+        old = [of[seed] for seed in shared]
+        new = [run for run in arm.runs if run.seed in of]
+    if not new:
+        return {}
+    test: dict[str, Any] = {"arm": arm.name, "against": reference.name if reference else "base"}
     for key, is_target in (("target", True), ("other", False)):
-        test[key] = _differences(other, arm.runs, target=is_target)
+        test[key] = _differences(old, new, target=is_target)
     return test
 
 
 def _differences(
     a_runs: Sequence[Run], b_runs: Sequence[Run], *, target: bool
 ) -> dict[str, Any] | None:
-    """Both tests, over seeds and over items; a difference counts where both find it."""
+    """Both tests, over seeds and over items; a difference counts where both find it.
+
+    The larger of two p-values is one of "both differ" (intersection-union).
+    """
     a = [[score for score in run.scores if score.target == target] for run in a_runs]
     b = [[score for score in run.scores if score.target == target] for run in b_runs]
     for a_scores, b_scores in zip(a, b, strict=True):
@@ -182,15 +261,18 @@ def _differences(
     if not a[0]:
         return None
     names = [score.task for score in a[0]]
-    tasks = [(_over_runs(a, name), _over_runs(b, name)) for name in names]
-    found = [_items_test(tasks)]
+    items, p = _items_test([(_over_runs(a, name), _over_runs(b, name)) for name in names])
+    found, chances = [items], [p]
     if len(a) > 1:
         found.append(over_seeds(*([_macro(scores) for scores in runs] for runs in (a, b))))
+        chances.append(1.0 if found[-1].p is None else found[-1].p)
     return {
-        "points": 100 * found[0].mean,
-        "significant": all(difference.significant for difference in found),
+        "points": 100 * items.mean,
+        "values": [100 * statistics.fmean(map(_macro, runs)) for runs in (a, b)],
         "seeds": len(a),
         "tests": [_dump_difference(difference) for difference in found],
+        "p": max(chances),
+        "alone": all(difference.significant for difference in found),
     }
 
 
@@ -200,11 +282,16 @@ def _over_runs(runs: Sequence[Sequence[TaskScore]], task: str) -> list[float]:
     return [statistics.fmean(item) for item in zip(*correct, strict=True)]
 
 
-def _items_test(tasks: Sequence[tuple[list[float], list[float]]]) -> Difference:
+def _items_test(
+    tasks: Sequence[tuple[list[float], list[float]]],
+) -> tuple[Difference, float]:
+    """The test over items, and its p."""
     single = len(tasks) == 1 and all(value in (0, 1) for side in tasks[0] for value in side)
     if single:
-        return mcnemar(*([value == 1 for value in side] for side in tasks[0]))
-    return paired_bootstrap(*tasks)
+        found = mcnemar(*([value == 1 for value in side] for side in tasks[0]))
+        return found, 1.0 if found.p is None else found.p
+    a_RT, b_RT = resampled(tasks)
+    return paired_bootstrap(*tasks), chance_of_zero((b_RT - a_RT).mean(axis=1))
 
 
 def _macro(scores: Sequence[TaskScore]) -> float:

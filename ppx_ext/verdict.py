@@ -29,26 +29,23 @@ def points(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f} points"
 
 
-def sentences(base: Json, arms: Sequence[Json], tests: Sequence[Json]) -> list[str]:
-    """The verdict: comparisons of arms first, then each arm against the base."""
-    means = {"base": base, **{arm["name"]: arm["mean"] for arm in arms}}
-    between = [test for test in tests if test["against"] != "base"]
-    against_base = [test for test in tests if test["against"] == "base"]
-    return [
-        sentence
-        for test in (*between, *against_base)
+def sentences(tests: Sequence[Json]) -> list[str]:
+    """The verdict: against the first arm, against the base, and then every other pair of arms."""
+    order = ("reference", "base", "others")
+    found = [
+        (order.index(test[key]["family"]), _sentence(test, key))
+        for test in tests
         for key in ("other", "target")
-        if (sentence := _sentence(test, key, means))
+        if test[key] is not None
     ]
+    return [sentence for _, sentence in sorted(found, key=lambda one: one[0])]
 
 
-def _sentence(test: Json, key: str, means: Mapping[str, Json]) -> str | None:
+def _sentence(test: Json, key: str) -> str:
     found = test[key]
-    if found is None:
-        return None
     arm, against = test["arm"], test["against"]
     where = "On the target task" if key == "target" else "On the other tasks"
-    new, old = means[arm][key], means[against][key]
+    old, new = found["values"]
     if found["significant"]:
         direction = "higher" if found["points"] > 0 else "lower"
         said = f"{arm} scores {direction} than {_name(against)}"
@@ -66,7 +63,10 @@ def _name(arm: str) -> str:
 
 def _why(found: Json) -> str:
     verdict = "significant" if found["significant"] else "not significant"
-    return f"{verdict}: {', '.join(map(chance, found['tests']))}"
+    said = f"{verdict}: {', '.join(map(chance, found['tests']))}"
+    if not found["alone"] or found["comparisons"] == 1:
+        return said
+    return f"{said}; p = {found['holm']:.2g} among {found['comparisons']} comparisons (Holm)"
 
 
 def chance(test: Json) -> str:
@@ -77,30 +77,68 @@ def chance(test: Json) -> str:
     return f"95 % CI {test['low']:+.1f} to {test['high']:+.1f} over {test['n']:,} {over}"
 
 
-def warnings(base: Json, arms: Sequence[Json], scores: Sequence[TaskScore]) -> list[str]:
+def warnings(
+    base: Json, arms: Sequence[Json], tests: Sequence[Json], scores: Sequence[TaskScore]
+) -> list[str]:
     """What a reader must know before believing a number; ``scores`` are the base's."""
     return [
         *dict.fromkeys(reason for arm in arms for reason in arm["undefined"]),
-        *_seed_warnings(arms),
+        *_seed_warnings(arms, tests),
         *_item_warnings(scores),
         *_room_warnings(base, scores),
+        *_step_warnings(arms),
         *_update_warnings(arms),
     ]
 
 
-def _seed_warnings(arms: Sequence[Json]) -> list[str]:
+def _seed_warnings(arms: Sequence[Json], tests: Sequence[Json]) -> list[str]:
     seeds = max((arm["n"] for arm in arms), default=0)
     if seeds == 1:
         return [
             "One seed: tests over items say whether these models differ, nothing here says whether "
             "another run would come out the same."
         ]
-    if smallest_p(seeds) >= 1 - CONFIDENCE:
+    least, level = smallest_p(seeds), 1 - CONFIDENCE
+    if least >= level:
         return [
-            f"{seeds} seeds: the sign-flip test cannot give a p below {smallest_p(seeds):.2g}, so "
+            f"{seeds} seeds: the sign-flip test cannot give a p below {least:.2g}, so "
             "no difference can be significant over seeds here, however large. Take 6 or more."
         ]
-    return []
+    return [
+        f"{seeds} seeds: the sign-flip test cannot give a p below {least:.2g}, so that none of "
+        f"the {count} comparisons {_FAMILY[family]} can be significant: Holm's "
+        f"correction begins at {level / count:.2g}. Take {_seeds_for(level / count)} seeds."
+        for family, count in _families(tests).items()
+        if least * count >= level
+    ]
+
+
+_FAMILY = {
+    "reference": "with the first arm",
+    "base": "with the base",
+    "others": "of all other pairs",
+}
+
+
+def _families(tests: Sequence[Json]) -> dict[str, int]:
+    found = [test[key] for test in tests for key in ("other", "target") if test[key]]
+    return {one["family"]: one["comparisons"] for one in found}
+
+
+def _seeds_for(level: float) -> int:
+    return next(seeds for seeds in range(2, 64) if smallest_p(seeds) < level)
+
+
+def _step_warnings(arms: Sequence[Json]) -> list[str]:
+    """Arms that saw fewer or more rows."""
+    steps = {arm["name"]: arm["mean"].get("steps") for arm in arms}
+    first, *others = steps.items()
+    return [
+        f"{name} trained {number:g} steps where {first[0]} trained {first[1]:g}: part of any "
+        "difference can come from that alone."
+        for name, number in others
+        if first[1] and number and number != first[1]
+    ]
 
 
 def _item_warnings(scores: Sequence[TaskScore]) -> list[str]:

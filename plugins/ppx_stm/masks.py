@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PAPER = "arXiv 2501.14315"
 _NEWLINE = re.compile(r"\r\n?")
+_LINE_END = re.compile(r"[ \t]+(?=[\r\n]|\Z)")
 _EXP_LIMIT = 700.0
 
 
@@ -162,7 +163,9 @@ def _keep_stm_dpf(
 
 
 def _edit_text(settings: _MaskSettings, text: str) -> str:
-    return _NEWLINE.sub("\n", text) if settings.normalize_newlines else text
+    if settings.normalize_newlines:
+        text = _NEWLINE.sub("\n", text)
+    return _LINE_END.sub("", text) if settings.strip_line_ends else text
 
 
 def _base_only(settings: StmSettings) -> list[Need]:

@@ -63,6 +63,7 @@ class _MaskSettings(_Settings):
             learns to stop.
         normalize_newlines: turns CRLF and CR of the gold responses into LF before they are
             tokenised, and nothing else (spaces at the ends of lines stay).
+        strip_line_ends: takes blanks at the ends of lines out of the gold responses.
         scoring_model: score with this model in place of the recipe's base; it must share its
             tokenizer. The paper (Table 3) finds that this does worse.
         scoring_revision: of ``scoring_model``.
@@ -73,6 +74,7 @@ class _MaskSettings(_Settings):
     min_kept_tokens: int = pydantic.Field(default=1, ge=0)
     mask_end_of_turn: bool = False
     normalize_newlines: bool = False
+    strip_line_ends: bool = False
     scoring_model: str | None = None
     scoring_revision: str | None = None
     scores_from: str | None = None
@@ -91,9 +93,11 @@ class _MaskSettings(_Settings):
                 "scores_from and scoring_model exclude each other: the scores come from a column "
                 "or from a model; remove one of them"
             )
-        if self.scores_from is not None and self.normalize_newlines:
+        edits = ("normalize_newlines", "strip_line_ends")
+        edited = [name for name in edits if getattr(self, name)]
+        if self.scores_from is not None and edited:
             raise ValueError(
-                "scores_from and normalize_newlines exclude each other: edited text has other "
+                f"scores_from and {edited[0]} exclude each other: edited text has other "
                 "tokens than those that the column scores; remove one of them"
             )
         if self.scoring_revision is not None and self.scoring_model is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ppx_ext.files import fingerprint
+from ppx_ext.files import fingerprint_with_files
 from ppx_ext.plan import PlanError
 
 if TYPE_CHECKING:
@@ -137,26 +137,4 @@ def run_folder(out: Path, job: Job) -> Path:
 
 def fingerprint_of(settings: Mapping[str, Any], **more: Any) -> str:
     """Hash of a pilot's recipe, of ``more``, and of size and time of the files that they name."""
-    named = {"settings": dict(settings), **more}
-    files = {name: _state(Path(name)) for name in sorted(set(_strings(named)))}
-    return fingerprint([named, {name: state for name, state in files.items() if state}])
-
-
-def _strings(values: Any) -> Iterator[str]:
-    if isinstance(values, str):
-        yield values
-    elif isinstance(values, Mapping):
-        for key, value in values.items():
-            if key not in _PLACES:
-                yield from _strings(value)
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _strings(value)
-
-
-def _state(path: Path) -> list[Any]:
-    if len(str(path)) > 1024 or not path.exists():
-        return []
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [(str(file), file.stat()) for file in files if file.is_file()]
-    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    return fingerprint_with_files({"settings": dict(settings), **more}, places=_PLACES)

@@ -25,18 +25,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ppx_ext.demo import jobs
-from ppx_ext.demo.material import own_task
 from ppx_ext.demo.tasks import (
     OUT_OF_DOMAIN,
     TARGET,
     TASK_NAMES,
+    final_answer,
     make_row,
+    make_rows,
     question_of,
     response_of,
 )
 from ppx_ext.demo.wording import CLOSERS, LINE_ENDS, LINKS, OPENERS, casual_text, echo_text
-from ppx_ext.evaluation import render_prompt
+from ppx_ext.evaluation import Item, each, render_prompt, score_items
+from ppx_ext.suites import Subject
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 VOCABULARY_SIZE = 768
@@ -246,10 +247,15 @@ def accuracy_by_task(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, *, count: int, seed: int
 ) -> dict[str, float]:
     """Share of right final answers (0 to 1) to ``count`` held-out questions of each task."""
-    settings = jobs.Settings(test_items=count)
-    asked = (own_task(name, settings, seed=seed) for name in TASK_NAMES)
-    scores = [jobs.measure(model, tokenizer, task, settings) for task in asked]
-    return {score.task: round(score.accuracy, 3) for score in scores}
+    subject = Subject(model=model, tokenizer=tokenizer)
+    found = {}
+    for task in TASK_NAMES:
+        rows = make_rows(task, split="test", count=count, seed=seed)
+        items = [Item(prompt=question_of(row), gold=row["answer"]) for row in rows]
+        grade = each(lambda text, gold: final_answer(text) == gold)
+        score = score_items(subject, items, task=task, grade=grade, max_new_tokens=64)
+        found[task] = round(score.accuracy, 3)
+    return found
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +9,43 @@ from typing import Any
 
 from ppx_ext.chats import Skip
 from ppx_ext.demo import tasks
-from ppx_ext.demo.jobs import MARK, Settings, Task
+from ppx_ext.demo.settings import Settings
 
 ROW_SEED, TEST_SEED = 1, 2
 HELD_OUT_EVERY = 10
 DATA_ROWS = 90
 DATA_MAX_NEW_TOKENS = 256
+MARK = "####"
+"""What stands before the answer in other people's data."""
+
+OWN_JUDGE: Mapping[str, Any] = {
+    "use": "exact",
+    "after": tasks.BEFORE_ANSWER,
+    "strip_characters": tasks.AFTER_ANSWER,
+    "collapse_whitespace": True,
+}
+"""Reads both styles of the demo's tasks; as `tasks.final_answer`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Held-out questions of one task, and the judge that grades their responses."""
+
+    name: str
+    target: bool
+    prompts: tuple[str | Sequence[Mapping[str, Any]], ...]
+    golds: tuple[str, ...]
+    judge: Mapping[str, Any]
+    max_new_tokens: int = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Training chats, held-out chats of the target, and the tasks that are measured.
-
-    ``judge`` says whether a response to a training chat is right, by the rule by which the target
-    is graded.
-    """
+    """Training chats, held-out chats of the target, and the tasks that are measured."""
 
     train: Sequence[Mapping[str, Any]]
     held_out: Sequence[Mapping[str, Any]]
     tasks: tuple[Task, ...]
-    judge: Mapping[str, Any]
     title: str
     warnings: tuple[str, ...] = ()
 
@@ -46,12 +62,6 @@ def embedded(settings: Settings) -> Material:
         train=train,
         held_out=held_out,
         tasks=tuple(own_task(name, settings) for name in tasks.TASK_NAMES),
-        judge={
-            "use": "exact",
-            "after": tasks.BEFORE_ANSWER,
-            "strip_characters": tasks.AFTER_ANSWER,
-            "collapse_whitespace": True,
-        },
         title="Do masked tokens, or a model's own words, keep it from forgetting?",
     )
 
@@ -64,6 +74,7 @@ def own_task(name: str, settings: Settings, *, seed: int = TEST_SEED) -> Task:
         target=name == tasks.TARGET,
         prompts=tuple(tasks.question_of(row) for row in rows),
         golds=tuple(row["answer"] for row in rows),
+        judge=OWN_JUDGE,
     )
 
 
@@ -114,21 +125,20 @@ def _material(
 ) -> Material:
     held_out = chats[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     asked = held_out[: settings.test_items]
+    marked = all(MARK in str(row["messages"][-1]["content"]) for row in chats)
     target = Task(
         name=name,
         target=True,
-        own=False,
+        judge={"use": "exact", "after": MARK} if marked else {"use": "exact"},
         prompts=tuple(row["messages"][:-1] for row in asked),
         golds=tuple(str(row["messages"][-1]["content"]) for row in asked),
         max_new_tokens=DATA_MAX_NEW_TOKENS,
     )
     others = (own_task(task, settings) for task in tasks.OUT_OF_DOMAIN)
-    marked = all(MARK in str(row["messages"][-1]["content"]) for row in chats)
     return Material(
         train=[row for place, row in enumerate(chats) if (place + 1) % HELD_OUT_EVERY],
         held_out=held_out,
         tasks=(target, *others),
-        judge={"use": "exact", "after": MARK} if marked else {"use": "exact"},
         title=f"Fine-tuning the embedded model on {name}",
         warnings=warnings,
     )
@@ -151,10 +161,3 @@ def _warnings(
     if skipped:
         warnings.append(f"{len(skipped):,} rows were left out; the first: {skipped[0]}.")
     return tuple(warnings)
-
-
-def question(prompt: str | Sequence[Mapping[str, Any]]) -> str:
-    """A prompt as text, for people."""
-    if isinstance(prompt, str):
-        return prompt
-    return " / ".join(str(turn.get("content")) for turn in itertools.islice(prompt, 8))

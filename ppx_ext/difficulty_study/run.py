@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppx_ext.demo.jobs import quiet_worker
+from ppx_ext.comparing.workers import quiet_worker
 from ppx_ext.difficulty_study import report
 from ppx_ext.difficulty_study.jobs import Job, perform
 from ppx_ext.difficulty_study.protocol import SIZES, Protocol, hash_of

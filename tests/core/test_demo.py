@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from ppx_ext.cli import main
 from ppx_ext.demo import tasks
-from ppx_ext.demo.jobs import Settings, answer_of
 from ppx_ext.demo.material import HELD_OUT_EVERY, embedded, from_data
 from ppx_ext.demo.run import BASE, run
+from ppx_ext.demo.settings import Settings
 from ppx_ext.metrics import average_drop, backward_transfer, target_improvement
 
 MINI = Settings(train_rows=16, epochs=1.0, batch_size=8, test_items=6)
@@ -76,7 +76,8 @@ def test_only_the_block_differs(demo: tuple[dict[str, Any], Path]) -> None:
     assert mask["settings"]["ppl_threshold"] == 2.5
     assert build["component"] == "s3ft"
     assert {(test["arm"], test["against"]) for test in found["study"]["tests"]} == {
-        ("SFT", "base"), ("STM", "base"), ("S3FT", "base"), ("STM", "SFT"), ("S3FT", "SFT")
+        ("SFT", "base"), ("STM", "base"), ("S3FT", "base"), ("STM", "SFT"), ("S3FT", "SFT"),
+        ("S3FT", "STM"),
     }  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_what_is_printed_is_what_was_measured(
 ) -> None:
     from rich.console import Console
 
-    from ppx_ext.demo.show import show
+    from ppx_ext.comparing.show import show
 
     found, out = demo
     show(found, out=out, seconds=1, console=Console(width=400))
@@ -210,19 +211,6 @@ def test_wrong_arguments_are_told(tmp_path: Path) -> None:
         run(tmp_path, seeds=0)
     with pytest.raises(ValueError, match="holds no model"):
         run(tmp_path, base=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("so\n#### 7\nmore", "7"),
-        ("#### 1\n#### 2 ", "2"),
-        (" whole ", "whole"),
-        ("x ####", "x ####"),
-    ],
-)
-def test_the_marked_answer_counts(text: str, answer: str) -> None:
-    assert answer_of(text) == answer
 
 
 def test_the_base_is_small_and_safe() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from ppx_ext.significance import (
+    chance_of_zero,
+    holm,
     interval,
     mcnemar,
     over_seeds,
@@ -111,3 +114,17 @@ def test_both_models_are_drawn_on_the_same_items() -> None:
     assert drawn_a[:, 0].std() == pytest.approx(spread, rel=0.03)
     low, high = interval(drawn_a[:, 0])
     assert 0 <= low < 0.36 < high <= 0.9
+
+
+def test_holm_by_hand() -> None:
+    # Sorted: 0.01 * 3, max(0.03, 0.02 * 2), max(0.04, 0.3 * 1).
+    assert holm([0.3, 0.01, 0.02]) == pytest.approx([0.3, 0.03, 0.04])
+    assert holm([0.04, 0.04]) == pytest.approx([0.08, 0.08])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_chance_of_zero_by_hand() -> None:
+    # 99 draws, 4 of them at or below 0: 2 * (4 + 1) / 100.
+    assert chance_of_zero(np.array([-1.0] * 4 + [1.0] * 95)) == pytest.approx(0.1)
+    assert chance_of_zero(np.zeros(99)) == 1.0

@@ -108,10 +108,7 @@ def test_items_are_paired_not_just_counted() -> None:
     assert found["tests"][0]["other"] is None
 
 
-def test_seeds_and_items_must_match() -> None:
-    other = Arm(name="STM", runs=tuple(run(80, 90, 80, seed=s + 1) for s in range(6)))
-    with pytest.raises(ValueError, match="different seeds"):
-        analyse(Study(base=STUDY.base, arms=(STUDY.arms[0], other)))
+def test_items_must_match() -> None:
     with pytest.raises(ValueError, match="'t': 100 items for one model and 50"):
         analyse(Study(base=STUDY.base, arms=(Arm(name="a", runs=(run(1, 1, 1, n=50),)),)))
 
@@ -135,3 +132,55 @@ def test_equal_arms_are_rarely_told_apart() -> None:
     studies = [Study(base=run(50, 50), arms=(drawn("a"), drawn("b"))) for _ in range(20)]
     hits = sum(analyse(study)["tests"][-1]["other"]["significant"] for study in studies)
     assert hits <= 4
+
+
+def test_arms_are_compared_on_the_seeds_that_both_have() -> None:
+    sft, stm = STUDY.arms
+    fewer = Arm(name="STM", runs=stm.runs[2:])
+    found = analyse(Study(base=STUDY.base, arms=(sft, fewer)))
+    between = found["tests"][-1]["target"]
+    assert between["seeds"] == 4
+    assert between["values"] == pytest.approx([79.5, 79.75])  # seeds 2 to 5 of both
+    strangers = Arm(name="STM", runs=(run(80, 90, 80, seed=9),))
+    alone = analyse(Study(base=STUDY.base, arms=(sft, strangers)))
+    assert [test["against"] for test in alone["tests"]] == ["base", "base"]
+
+
+def test_many_comparisons_are_corrected_within_their_family() -> None:
+    """Six seeds: p is 2 / 64 at best, which two comparisons with the first arm do not survive."""
+    third = Arm(name="x", runs=STUDY.arms[1].runs)
+    found = analyse(Study(base=STUDY.base, arms=(*STUDY.arms, third)))
+    tests = {(test["arm"], test["against"]): test["other"] for test in found["tests"]}
+    assert len(tests) == 6
+    assert tests["STM", "SFT"]["family"] == tests["x", "SFT"]["family"] == "reference"
+    assert tests["x", "STM"]["family"] == "others"
+    assert tests["STM", "SFT"]["p"] == pytest.approx(2 / 2**6)
+    assert tests["STM", "SFT"]["holm"] == pytest.approx(2 * 2 / 2**6)
+    assert tests["STM", "SFT"]["alone"]
+    assert not tests["STM", "SFT"]["significant"]
+    assert "not significant" in found["verdict"][0]
+    assert "p = 0.062 among 2 comparisons (Holm)" in found["verdict"][0]
+    assert any(
+        "none of the 2 comparisons with the first arm" in warning and "Take 7 seeds" in warning
+        for warning in found["warnings"]
+    )
+
+
+def test_the_frontier_has_what_nothing_beats_on_both() -> None:
+    found = analyse(STUDY)
+    # The base (40, 85), SFT (80, 55), STM (80, 84.8).
+    assert found["frontier"] == ["base", "STM"]
+
+
+def test_arms_of_other_lengths_are_told() -> None:
+    short = Arm(name="easy", runs=tuple(run(80, 90, 80, seed=s, steps=25) for s in range(6)))
+    long = Arm(name="SFT", runs=tuple(run(80, 90, 80, seed=s, steps=75) for s in range(6)))
+    found = analyse(Study(base=STUDY.base, arms=(long, short)))
+    assert any("easy trained 25 steps where SFT trained 75" in one for one in found["warnings"])
+
+
+def test_intervals_hold_the_numbers_that_they_are_of() -> None:
+    for arm in analyse(STUDY)["arms"]:
+        for key in ("ti", "bwt", "drop"):
+            low, high = arm["intervals"][key]
+            assert low < arm["mean"][key] < high

@@ -149,6 +149,15 @@ def test_newlines_are_normalised_and_nothing_else() -> None:
     assert edit(stage().settings, "a \r\n") == "a \r\n"
 
 
+def test_blanks_at_the_ends_of_lines_are_taken_out() -> None:
+    edit = stage().component.edit_text
+    assert edit is not None
+    alone = stage(strip_line_ends=True).settings
+    assert edit(alone, "a \t\r\n\tb\n d  e ") == "a\r\n\tb\n d  e"
+    both = stage(strip_line_ends=True, normalize_newlines=True).settings
+    assert edit(both, "a \r\n\tb ") == "a\n\tb"
+
+
 def test_masks_can_be_sent_to_other_processes() -> None:
     for name in ("stm", "random", "lowest"):
         assert pickle.loads(pickle.dumps(stage(name))).settings == stage(name).settings

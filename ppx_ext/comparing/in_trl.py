@@ -1,0 +1,47 @@
+"""A run in TRL: `ppx train` in this process, and the model that it leaves in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppx_ext.comparing.perform import Made
+
+
+def ready() -> None:
+    """Load all libraries."""
+    import trl.trainer.sft_trainer  # noqa: F401
+
+    import ppx_ext.hosts.trl  # noqa: F401
+
+
+def trained(recipe: Path, folder: Path) -> Made:
+    """Train the recipe."""
+    from ppx_ext.hosts import trl
+
+    trainer = trl.train(recipe)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    numbers = {"steps": trainer.state.global_step}
+    history = [dict(entry) for entry in trainer.state.log_history]
+    return Made(model=model, tokenizer=trainer.processing_class, numbers=numbers, history=history)
+
+
+def base(recipe: Path) -> Made:
+    """The base, as the trainer would load it."""
+    from trl import get_quantization_config  # type: ignore[attr-defined]
+
+    from ppx_ext.hosts import trl_base, trl_recipe
+
+    found = trl_recipe.read(recipe)
+    tokenizer = trl_recipe.load_tokenizer(found)
+    found.args.model_init_kwargs = found.init
+    model = trl_base.load_model(
+        {
+            "model": found.model.model_name_or_path,
+            "args": found.args,
+            "processing_class": tokenizer,
+            "quantization_config": get_quantization_config(found.model),
+        }
+    )
+    if not getattr(model, "hf_device_map", None):
+        model = model.to(found.args.device)
+    return Made(model=model, tokenizer=tokenizer)
