@@ -117,23 +117,42 @@ class Data:
     Attributes:
         key: part of the recipes' names, and folder of its files.
         name: how people call it.
+        hub: its id.
         script: under ``data/``, that writes its files.
         judge: that tells a right answer.
     """
 
     key: str
     name: str
+    hub: str
     script: str
     judge: str = ""
 
 
-MBPP = Data(key="mbpp", name="MBPP", script="mbpp.py", judge="code")
-MATH = Data(key="math", name="MATH", script="hendrycks_math.py", judge="math")
-GSM8K = Data(key="gsm8k", name="GSM8K", script="gsm8k.py", judge="math")
-NQ = Data(key="nq", name="NQ", script="nq.py", judge="llm")
-OPENR1 = Data(key="openr1-math", name="OpenR1-Math", script="openr1_math.py")
-OPENMATH = Data(key="openmath", name="OpenMath", script="openmath.py")
-OPENSCIENCE = Data(key="openscience", name="OpenScience", script="openscience.py")
+MBPP = Data(
+    key="mbpp", name="MBPP", hub="google-research-datasets/mbpp", script="mbpp.py", judge="code"
+)
+MATH = Data(
+    key="math",
+    name="MATH",
+    hub="appier-ai-research/robust-finetuning",
+    script="hendrycks_math.py",
+    judge="math",
+)
+GSM8K = Data(key="gsm8k", name="GSM8K", hub="openai/gsm8k", script="gsm8k.py", judge="math")
+NQ = Data(key="nq", name="NQ", hub="mrqa-workshop/mrqa", script="nq.py", judge="llm")
+OPENR1 = Data(
+    key="openr1-math",
+    name="OpenR1-Math",
+    hub="llamafactory/OpenR1-Math-94k",
+    script="openr1_math.py",
+)
+OPENMATH = Data(
+    key="openmath", name="OpenMath", hub="nvidia/OpenMathInstruct-2", script="openmath.py"
+)
+OPENSCIENCE = Data(
+    key="openscience", name="OpenScience", hub="nvidia/OpenScience", script="openscience.py"
+)
 
 
 # ------------------------------------------------------------------ arXiv 2501.14315 (paper 1)

@@ -89,7 +89,8 @@ def _weights(recipe: Recipe) -> str:
 
 def _data(recipe: Recipe) -> str:
     script = recipe.data.script
-    return f"ppx recipes copy data/{script} && python {script} {recipe.folder}"
+    command = f"ppx recipes copy data/{script} && python {script} {recipe.folder}"
+    return f"{recipe.data.hub}, as chats:\n{command}"
 
 
 def _run(recipe: Recipe, host: Host) -> str:
