@@ -64,7 +64,7 @@ def find(given: str, *, base: str | None = None) -> Checkpoint:
         return _elsewhere(given, base)
     step = _step(folder)
     if (folder / _ADAPTER).is_file():
-        below = base or _named_base(folder / _ADAPTER)
+        below = _base_of(given, folder / _ADAPTER, base)
         return Checkpoint(given=given, path=below, adapter=given, step=step)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{given} holds neither a model nor an adapter{_hint(folder)}")
@@ -87,7 +87,7 @@ def _elsewhere(given: str, base: str | None) -> Checkpoint:
         raise ValueError(problem) from None
     if config is None:
         return Checkpoint(given=given, path=given)
-    return Checkpoint(given=given, path=base or _named_base(Path(config)), adapter=given)
+    return Checkpoint(given=given, path=_base_of(given, Path(config), base), adapter=given)
 
 
 def _on_hub(name: str, file: str) -> str | None:
@@ -106,6 +106,22 @@ def _on_hub(name: str, file: str) -> str | None:
     except (OSError, RuntimeError) as error:  # the latter where a proxy closes the connection
         raise ValueError(f"{not_found(name)} ({error})") from error
     return found
+
+
+def _base_of(adapter: str, config: Path, base: str | None) -> str:
+    named = base or _named_base(config)
+    try:
+        below = find(named)
+    except ValueError as error:
+        raise ValueError(
+            f"the base of the adapter {adapter} cannot be had: {error}. Name it with --base"
+        ) from error
+    if below.adapter is not None:
+        raise ValueError(
+            f"the base of the adapter {adapter} is an adapter itself ({named}); merge that one "
+            "into its base first"
+        )
+    return named
 
 
 def _named_base(config: Path) -> str:
@@ -200,13 +216,6 @@ def load(
             raise
         raise ValueError(
             f"the adapter {checkpoint.adapter} does not fit the base {checkpoint.path}: {error}"
-        ) from error
-    except ValueError as error:
-        if checkpoint.adapter is None or checkpoint.path not in str(error):
-            raise
-        raise ValueError(
-            f"the base of the adapter {checkpoint.adapter} cannot be had: {error}. Name it with "
-            "--base"
         ) from error
 
 
