@@ -41,10 +41,20 @@ from ppx_ext.contracts import (
     TokenScorer,
     Tools,
 )
-from ppx_ext.evaluation import Grade, Graded, Item, each, fingerprint_of, score_items, shared
+from ppx_ext.evaluation import (
+    Grade,
+    Graded,
+    Item,
+    each,
+    fingerprint_of,
+    score_items,
+    score_texts,
+    shared,
+)
 from ppx_ext.generation import Rendered, answer_in_process, end_ids, named_model, render
 from ppx_ext.priors import prior_window
 from ppx_ext.readers import Found, read_rows
+from ppx_ext.rows import Fields, canonical_rows
 from ppx_ext.suites import EvalSuite, Score, Subject, TaskScore, TextScore
 
 try:
@@ -71,6 +81,7 @@ __all__ = [
     "Example",
     "ExampleScorer",
     "Failure",
+    "Fields",
     "Found",
     "Generator",
     "GoldRow",
@@ -102,6 +113,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "answer_in_process",
+    "canonical_rows",
     "each",
     "end_ids",
     "fingerprint_of",
@@ -112,5 +124,6 @@ __all__ = [
     "read_rows",
     "render",
     "score_items",
+    "score_texts",
     "shared",
 ]

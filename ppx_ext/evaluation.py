@@ -1,4 +1,4 @@
-"""What every evaluation suite needs: greedy responses of a live model, graded item by item."""
+"""What suites need of a live model: greedy responses, graded, and the NLL of held-out texts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ppx_ext.answering import Decoding, Response
 from ppx_ext.contracts import Row
 from ppx_ext.generation.rendering import render
-from ppx_ext.suites import Subject, TaskScore
+from ppx_ext.suites import Subject, TaskScore, TextScore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from ppx_ext.contracts import Bools, Ints
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,7 +78,6 @@ def score_items(
 
     Raises:
         ValueError: the task has no items; or as ``grade``.
-        RuntimeError: another process failed at its share.
     """
     if not items:
         raise ValueError(f"task {task!r} has no items to measure")
@@ -112,6 +113,65 @@ def score_items(
     )
 
 
+def score_texts(
+    subject: Subject, rows: Sequence[Row], *, task: str, max_length: int | None = None
+) -> TextScore:
+    """The NLL of held-out texts under the model as it is. The processes share the work.
+
+    Args:
+        rows: canonical ones (`canonical_rows`): of a chat its assistant's turns are measured, of a
+            prompt and its completion the latter. Each needs a token that is measured.
+        max_length: context in tokens; None is what the model's config says. A longer row is cut
+            into windows of that length, and the first token of each is not measured.
+
+    Raises:
+        ValueError: there are no rows, or one has no token to measure.
+    """
+    from ppx_ext.scoring import token_scores
+    from ppx_ext.tokens import Skip, tokenize
+
+    if not rows:
+        raise ValueError(f"task {task!r} has no texts to measure")
+    length = max_length or _context(subject.model)
+    windows = []
+    for place, found in enumerate(tokenize(enumerate(rows), subject.tokenizer)):
+        if isinstance(found, Skip):
+            raise ValueError(f"task {task!r}, text {place}: {found.reason}: {found.detail}")
+        windows.append(_windows(found.ids_T, found.target_T, length))
+
+    def work(mine: Sequence[Any]) -> list[tuple[float, int]]:
+        flat = [window for text in mine for window in text]
+        scores = iter(token_scores(subject.model, *zip(*flat, strict=True)) if flat else [])
+        nll = [[next(scores)["nll"] for _ in text] for text in mine]
+        return [
+            (float(sum(part.sum(dtype="float64") for part in one)), sum(len(part) for part in one))
+            for one in nll
+        ]
+
+    measured = shared(subject, windows, work)
+    return TextScore(
+        task=task,
+        nll=tuple(nll for nll, _ in measured),
+        tokens=tuple(tokens for _, tokens in measured),
+        items={"text": [json.dumps(row, ensure_ascii=False, default=str) for row in rows]},
+        fingerprint=fingerprint_of(rows),
+    )
+
+
+def _windows(ids_T: Ints, target_T: Bools, length: int) -> list[tuple[Ints, Bools]]:
+    found = []
+    for start in range(0, len(ids_T), length):
+        target_W = target_T[start : start + length].copy()
+        target_W[0] = False
+        found.append((ids_T[start : start + length], target_W))
+    return [one for one in found if one[1].any()]
+
+
+def _context(model: Any) -> int:
+    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(found or 2048)
+
+
 def fingerprint_of(items: Iterable[Any]) -> str:
     """Of all that is asked and wanted, as JSON values: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
@@ -125,25 +185,11 @@ def shared(
 ) -> list[R]:
     """``work`` on each process's share of ``items``; every process has all results, in order.
 
-    It gathers once, whatever happens, so that a process that fails leaves none waiting.
-
     Raises:
-        Exception: what ``work`` raised here.
-        RuntimeError: ``work`` failed in another process.
+        Exception: what ``work`` raised here; who lends `Subject.gather` tells the other processes.
     """
-    found: Sequence[R] = ()
-    error: Exception | None = None
-    try:
-        found = list(work(items[subject.rank :: subject.processes]))
-    except Exception as raised:
-        error = raised
-    parts = subject.gather((found, error and f"{type(error).__name__}: {error}"))
-    if error is not None:
-        raise error
-    for rank, (_, problem) in enumerate(parts):
-        if problem is not None:
-            raise RuntimeError(f"process {rank} could not do its share of an evaluation: {problem}")
-    return [parts[at % len(parts)][0][at // len(parts)] for at in range(len(items))]
+    parts = subject.gather(list(work(items[subject.rank :: subject.processes])))
+    return [parts[at % len(parts)][at // len(parts)] for at in range(len(items))]
 
 
 def render_prompt(tokenizer: Tokenizer, prompt: str | Sequence[Mapping[str, Any]]) -> str:

@@ -31,7 +31,7 @@ def measured(wanted: Wanted, settings: HarnessSettings, subject: Subject) -> Mea
     from lm_eval.evaluator import evaluate
 
     asked = wanted.asked
-    with _quiet(), _tied_as_they_are(subject.model):
+    with _quiet():
         model = _model(settings, subject)
         template = settings.chat_template if asked.chat_template is None else asked.chat_template
         if template is None:
@@ -65,12 +65,13 @@ def _model(settings: HarnessSettings, subject: Subject) -> Any:
         def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[Any]:
             return _asked(super().generate_until, subject, requests)
 
-    return Live(
-        pretrained=subject.model,
-        tokenizer=copy.deepcopy(subject.tokenizer),
-        batch_size=settings.batch_size,
-        max_length=settings.max_length,
-    )
+    with _tied_as_they_are(subject.model):
+        return Live(
+            pretrained=subject.model,
+            tokenizer=copy.deepcopy(subject.tokenizer),
+            batch_size=settings.batch_size,
+            max_length=settings.max_length,
+        )
 
 
 def _asked(answer: Any, subject: Subject, requests: Sequence[Any]) -> list[Any]:

@@ -87,8 +87,8 @@ def _check(name: str, table: Mapping[Key, Sequence[Any]], key: Key, own: Mapping
     theirs = own[f"{key[0]},{key[1]}"]
     if abs(sum(map(float, values)) / len(values) - float(theirs)) > 1e-6:
         raise ValueError(
-            f"lm-eval's {key[0]!r} of the task {name!r} is no mean of its items, so two models cannot "
-            f"be compared by it item by item. {mend}"
+            f"lm-eval's {key[0]!r} of the task {name!r} is no mean of its items, and tells of "
+            f"no item by itself. {mend}"
         )
 
 

@@ -11,6 +11,7 @@ from ppx_ext.testing.choices import check_measure, check_sampler, fake_candidate
 from ppx_ext.testing.generators import check_generator
 from ppx_ext.testing.judges import check_judge
 from ppx_ext.testing.masks import check_mask, check_token_scorer, fake_examples, fake_tools
+from ppx_ext.testing.suites import check_suite
 
 __all__ = [
     "check_builder",
@@ -19,6 +20,7 @@ __all__ = [
     "check_mask",
     "check_measure",
     "check_sampler",
+    "check_suite",
     "check_token_scorer",
     "fake_candidates",
     "fake_examples",

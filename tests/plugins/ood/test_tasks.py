@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
+import ppx_judges
 import ppx_ood
 from ppx_ext import Item, Subject
 from ppx_ext.catalog import load
+from ppx_ext.evaluating import measure
 from ppx_ext.evaluation import generate_greedy, render_prompt
 from ppx_ext.plan import PlanError, parse
 from ppx_ood.reading import by_pattern, final_answer
@@ -107,6 +110,57 @@ def test_a_lost_format_is_no_lost_skill(
 def test_without_a_pattern_the_whole_response_counts() -> None:
     assert read(None, " 72\n", "72") == (1.0, {})
     assert read(None, "it is 72", "72") == (0.0, {})
+
+
+def test_judges_grade_and_tasks_share_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"a": "So it is #### 1/2", "b": "The answer is 0.5", "c": "#### 3"}
+
+    def generate(model: Any, tokenizer: Any, prompts: Any, **more: Any) -> list[str]:
+        return [said[prompt[-len("a<|im_end|>\n<|im_start|>assistant\n")]] for prompt in prompts]
+
+    monkeypatch.setattr("ppx_ext.evaluation.generate_greedy", generate)
+    path = write(tmp_path / "t.jsonl", [{"prompt": p, "answer": 0.5} for p in said])
+    tasks = {
+        "judged": {"path": path, "judge": "math"},
+        "both": {"path": path, "judge": "math", "pattern": GSM8K, "target": True},
+        "flexible": {"path": path, "judge": "math", "pattern": GSM8K, "reading": "flexible"},
+        "plain": {"path": path, "pattern": GSM8K},
+    }
+    catalog = load([("ppx-ext", ppx_ood), ("ppx-ext", ppx_judges)])
+    evaluation = parse({"eval": {"use": "tasks", "tasks": tasks}}, catalog).eval
+    assert evaluation is not None
+    assert list(evaluation.suites[0].judges) == ["judged"]
+    subject = Subject(model=tiny_model("llama"), tokenizer=tiny_tokenizer())
+    judged, both, flexible, plain = measure(evaluation, subject)
+    right, marked = (1.0, 1.0, 0.0), (1.0, 0.0, 0.0)
+    assert (judged.correct, judged.readings) == (right, {})
+    assert (both.correct, both.readings) == (marked, {"strict": marked, "flexible": right})
+    assert flexible.correct == right
+    assert plain.correct == (0.0, 0.0, 0.0)  # 1/2 is not 0.5 as text
+    assert judged.items["why"][2].startswith("wrong: ")
+
+
+def test_a_judge_that_can_tell_nothing_gives_no_score(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"prompt": "p", "answer": "no mathematics, only words."}])
+    block = {"tasks": {"t": {"path": path, "judge": "math"}}, "max_new_tokens": 2}
+    catalog = load([("ppx-ext", ppx_ood), ("ppx-ext", ppx_judges)])
+    evaluation = parse({"eval": {"use": "tasks", **block}}, catalog).eval
+    assert evaluation is not None
+    with pytest.raises(ValueError, match=r"'t': the judge cannot tell of any.*gold"):
+        measure(evaluation, Subject(model=tiny_model("llama"), tokenizer=tiny_tokenizer()))
+
+
+def test_other_formats_are_read(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{at}", "answer": at} for at in range(3)]
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "t.parquet"))
+    (tmp_path / "t.json").write_text(json.dumps(rows), encoding="utf-8")
+    for name in ("t.parquet", "t.json"):
+        items = load_items(Task(name="t", path=str(tmp_path / name)))
+        assert [(item.prompt, item.gold) for item in items] == [
+            ("p0", "0"),
+            ("p1", "1"),
+            ("p2", "2"),
+        ]
 
 
 def test_items_of_a_chat_leave_out_its_last_response(tmp_path: Path) -> None:

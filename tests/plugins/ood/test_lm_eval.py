@@ -1,0 +1,284 @@
+"""The suite `lm_eval` on local tasks: item by item what lm-eval's own command line says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+
+import ppx_ood
+from ppx_ext import Subject, TaskScore
+from ppx_ext.catalog import load
+from ppx_ext.plan import PlanError, parse
+from ppx_ood.harness import SETS, HarnessSettings, check, evaluate
+from tests.models import tiny_model, tiny_tokenizer
+from tests.plugins.ood.conftest import Lab
+from tests.plugins.ood.local_tasks import SAID, SUMS
+
+NAMES = ["local_arc", "local_gsm8k", "local_gsm8k_fewshot", "local_mmlu"]
+RUN = """
+import json, sys
+from lm_eval.__main__ import cli_evaluate
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["lm_eval", *words]
+    cli_evaluate()
+"""
+
+
+def settings(lab: Lab, *tasks: Any, **more: Any) -> HarnessSettings:
+    return HarnessSettings(
+        **{"include_path": str(lab.tasks), "batch_size": 4, "chat_template": False, **more},
+        tasks=list(tasks),  # type: ignore[arg-type]
+    )
+
+
+def lora(model: Any, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    return peft.get_peft_model(model, config)
+
+
+@pytest.fixture(scope="module")
+def told(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """What lm-eval's command line writes of a full checkpoint, and of an adapter on it."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    lab.model.save_pretrained(folder / "full")
+    lab.tokenizer.save_pretrained(folder / "full")
+    from transformers import AutoModelForCausalLM
+
+    lora(AutoModelForCausalLM.from_pretrained(folder / "full")).save_pretrained(folder / "lora")
+    common = ["--model", "hf", "--tasks", ",".join(NAMES), "--include_path", str(lab.tasks)]
+    common += ["--batch_size", "4", "--device", "cpu", "--log_samples", "--output_path"]
+    model = f"pretrained={folder / 'full'},dtype=float32"
+    adapted = f"{model},peft={folder / 'lora'}"
+    words = [
+        [*common, str(folder / "of_full"), "--model_args", model],
+        [*common, str(folder / "of_lora"), "--model_args", adapted, "--apply_chat_template"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(words)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {"full": folder / "of_full", "lora": folder / "of_lora", "folder": folder}
+
+
+def told_samples(folder: Path, task: str) -> list[Any]:
+    (path,) = folder.glob(f"*/samples_{task}_2*.jsonl")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_same(score: TaskScore, folder: Path, parts: list[str], metric: str, name: str) -> None:
+    """Every item's value and response are those of the command line."""
+    samples = [
+        sample
+        for part in parts
+        for sample in sorted(told_samples(folder, part), key=lambda one: one["doc_id"])
+        if sample["filter"] == name
+    ]
+    assert list(score.correct) == [sample[metric] for sample in samples]
+    assert score.items["doc"] == [sample["doc_id"] for sample in samples]
+    if isinstance(samples[0]["resps"][0][0], str):  # generated; else it is how likely an option is
+        assert score.items["response"] == [sample["resps"][0][0] for sample in samples]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_agrees_item_by_item_with_the_command_line(
+    lab: Lab, told: Mapping[str, Path], kind: str
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(told["folder"] / "full").eval()
+    if kind == "lora":
+        model = peft.PeftModel.from_pretrained(model, told["folder"] / "lora").eval()
+    subject = Subject(model=model, tokenizer=lab.tokenizer)
+    found = evaluate(settings(lab, *NAMES, chat_template=kind == "lora"), subject)
+    scores = {score.task: score for score in found}
+    folder = told[kind]
+    assert_same(scores["local_arc"], folder, ["local_arc"], "acc_norm", "none")
+    for task in ("local_gsm8k", "local_gsm8k_fewshot"):
+        assert_same(scores[task], folder, [task], "exact_match", "strict-match")
+        flexible = [
+            sample["exact_match"]
+            for sample in told_samples(folder, task)
+            if sample["filter"] == "flexible-extract"
+        ]
+        assert list(scores[task].readings["flexible"]) == flexible
+    assert_same(scores["local_mmlu"], folder, ["local_mmlu_0", "local_mmlu_1"], "acc", "none")
+    (path,) = folder.glob("*/results_*.json")
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert scores["local_mmlu"].accuracy == pytest.approx(results["local_mmlu"]["acc,none"])
+    assert {score.accuracy for score in found} != {0.0}
+
+
+def test_a_lost_format_is_seen_apart_from_a_lost_skill(lab: Lab) -> None:
+    (score,) = evaluate(settings(lab, {"name": "local_gsm8k", "target": True}), lab.subject)
+    sums = list(zip(SUMS, SAID, strict=True))
+    assert score.items["response"] == [
+        " " + said.format(a, a + b, a + b + 1) for (a, b), said in sums
+    ]
+    strict = tuple(float("#### {1}" in said) for _, said in sums)
+    flexible = tuple(float("{1}" in said) for _, said in sums)
+    assert score.readings == {"strict": strict, "flexible": flexible}
+    assert (score.correct, score.target) == (strict, True)
+    assert score.items["gold"][0] == "it is #### 3"
+    (other,) = evaluate(
+        settings(lab, {"name": "local_gsm8k", "filter": "flexible-extract"}), lab.subject
+    )
+    assert other.correct == flexible
+    assert other.fingerprint == score.fingerprint
+
+
+def test_choices_are_recorded_in_words(lab: Lab) -> None:
+    (score,) = evaluate(settings(lab, {"name": "local_arc", "metric": "acc"}), lab.subject)
+    assert score.items["gold"][:2] == ["whi", "h of"]
+    right = [a == b for a, b in zip(score.items["gold"], score.items["response"], strict=True)]
+    assert list(score.correct) == [float(one) for one in right]
+    assert set(score.readings) == {"acc", "acc_norm"}
+
+
+def test_groups_are_averaged_as_lm_eval_does(lab: Lab) -> None:
+    pooled = evaluate(settings(lab, "local_mmlu"), lab.subject)
+    assert [(score.task, len(score.correct)) for score in pooled] == [("local_mmlu", 8)]
+    apart = evaluate(settings(lab, {"name": "local_macro", "metric": "acc"}), lab.subject)
+    assert [score.task for score in apart] == ["local_mmlu_0", "local_mmlu_1"]
+    assert pooled[0].correct == apart[0].correct + apart[1].correct
+    (cut,) = evaluate(settings(lab, {"name": "local_mmlu", "limit": 2}), lab.subject)
+    assert cut.correct == apart[0].correct[:2] + apart[1].correct[:2]
+    assert cut.fingerprint != pooled[0].fingerprint
+
+
+def test_the_examples_and_scores_are_the_same_every_time(lab: Lab) -> None:
+    asked = settings(lab, "local_gsm8k_fewshot", {"name": "local_gsm8k", "limit": 3})
+    first, second = (evaluate(asked, lab.subject) for _ in range(2))
+    assert first == second
+    prompts = first[0].items["prompt"]
+    assert all(prompt.count("####") == 2 for prompt in prompts)
+    (fewer,) = evaluate(
+        settings(lab, {"name": "local_gsm8k_fewshot", "num_fewshot": 1}), lab.subject
+    )
+    assert all(prompt.count("####") == 1 for prompt in fewer.items["prompt"])
+    assert first[0].items["prompt"] == evaluate(asked, lab.subject)[0].items["prompt"]
+
+
+def test_prompts_go_through_the_chat_template_where_there_is_one(lab: Lab) -> None:
+    task = {"name": "local_gsm8k_fewshot", "limit": 1}
+    (score,) = evaluate(settings(lab, task, chat_template=None), lab.subject)
+    assert score.items["prompt"][0].count("<|im_start|>user") == 3
+    (flat,) = evaluate(
+        settings(lab, task, chat_template=None, fewshot_as_multiturn=False), lab.subject
+    )
+    assert flat.items["prompt"][0].count("<|im_start|>user") == 1
+    bare = tiny_tokenizer()
+    bare.chat_template = None
+    subject = Subject(model=lab.model, tokenizer=bare)
+    (plain,) = evaluate(settings(lab, task, chat_template=None), subject)
+    assert "<|im_start|>" not in plain.items["prompt"][0]
+
+
+def test_the_model_and_the_tokenizer_are_left_alone(lab: Lab) -> None:
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    # A head that is trained apart from the embeddings, though the config ties them.
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach() * 2)
+    tokenizer.pad_token = None
+    random = torch.get_rng_state()
+    before = dict(vars(model))
+    evaluate(settings(lab, "local_arc"), Subject(model=model, tokenizer=tokenizer))
+    assert model.lm_head.weight is not model.model.embed_tokens.weight
+    assert tokenizer.pad_token is None
+    assert torch.equal(torch.get_rng_state(), random)
+    assert vars(model).keys() == before.keys()
+
+
+def problems(lab: Lab, *tasks: Any, **more: Any) -> str:
+    with pytest.raises(ValueError, match=r".") as error:
+        check(settings(lab, *tasks, **more))
+    return str(error.value)
+
+
+def test_what_cannot_be_measured_is_told_before_training(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(settings(lab, *NAMES))
+    assert "there is no folder" in problems(lab, "local_arc", include_path="gone")
+    unsafe = "task: my_program\nunsafe_code: true\noutput_type: generate_until\n"
+    (lab.tasks / "unsafe").mkdir(exist_ok=True)
+    (lab.tasks / "unsafe" / "my_program.yaml").write_text(unsafe, encoding="utf-8")
+    said = problems(lab, "my_program", include_path=str(lab.tasks / "unsafe"))
+    assert "without a sandbox" in said
+    assert "use: code" in said
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "lm_eval" else found(name)
+    )
+    assert "pip install 'ppx-ext[eval]'" in problems(lab, "local_arc")
+
+
+@pytest.mark.slow
+def test_lm_evals_own_names_are_known(lab: Lab) -> None:
+    for names in SETS.values():
+        check(settings(lab, *names))
+    check(settings(lab, sets=["stm", "s3ft"]))
+    assert "Did you mean 'hellaswag'" in problems(lab, "helaswag")
+    assert "'humaneval'" in problems(lab, "humaneval")
+    assert "use: code" in problems(lab, "mbpp")
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"name": "local_arc", "metric": "f1"}, r"no metric 'f1'.*acc \(none\)"),
+        ({"name": "local_gsm8k", "filter": "flexible"}, r"the filter 'flexible'.*strict-match"),
+        ({"name": "local_gsm8k", "num_fewshot": 3}, "defined without examples"),
+        ("local_rolling", "no number from 0 to 1"),
+        ("local_no_data", "cannot be loaded"),
+    ],
+)
+def test_what_is_no_score_is_refused(lab: Lab, task: Any, message: str) -> None:
+    rolling = (
+        "task: local_rolling\ndataset_path: json\noutput_type: loglikelihood_rolling\n"
+        f"dataset_kwargs: {{data_files: {{test: {lab.tasks / 'sums.jsonl'}}}}}\n"
+        'test_split: test\ndoc_to_text: ""\ndoc_to_target: "{{question}}"\n'
+        "metric_list: [{metric: word_perplexity}]\n"
+    )
+    other = lab.tasks.parent / "others"
+    other.mkdir(exist_ok=True)
+    (other / "local_rolling.yaml").write_text(rolling, encoding="utf-8")
+    gone = rolling.replace("local_rolling", "local_no_data").replace("sums.jsonl", "gone.jsonl")
+    (other / "local_no_data.yaml").write_text(gone, encoding="utf-8")
+    both = [str(lab.tasks), str(other)]
+    with pytest.raises(ValueError, match=message):
+        evaluate(settings(lab, task, include_path=both), lab.subject)
+
+
+def test_wrong_settings_are_told_with_their_key(lab: Lab) -> None:
+    catalog = load([("ppx-ext", ppx_ood)])
+
+    def told_of(block: Any) -> str:
+        with pytest.raises(PlanError) as error:
+            parse({"eval": {"use": "lm_eval", **block}}, catalog)
+        return "\n".join(error.value.problems)
+
+    assert "ppx.eval.tasks.0.limits: unknown key" in told_of(
+        {"tasks": [{"name": "a", "limits": 3}]}
+    )
+    assert "share the name 'a'" in told_of({"tasks": ["a", "a"]})
+    assert "ppx.eval.sets.0" in told_of({"sets": "stmm"})
+    assert "name lm-eval's tasks" in told_of({})
+    plan = parse({"eval": {"use": "lm_eval", "tasks": "a", "sets": "s3ft"}}, catalog)
+    assert plan.eval is not None
+    names = [task.name for task in plan.eval.suites[0].stage.settings.all_tasks]
+    assert names == ["a", *SETS["s3ft"]]
+
+
+def test_importing_the_suite_imports_no_lm_eval() -> None:
+    code = "import sys, ppx_ood; assert not {'lm_eval', 'torch', 'datasets'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
