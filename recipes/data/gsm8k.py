@@ -12,7 +12,6 @@ end so too: `#### 72` becomes `The answer is 72.` Calculator marks, `<<48/2=24>>
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -24,19 +23,19 @@ PROMPT = (
     "response, formatted as: The answer is {{answer}}."
 )
 VALIDATION = 473
-EXAMPLES = (
-    {
-        "question": "A baker fills 4 trays with 6 rolls each and sells 9. How many are left?",
-        "answer": "She bakes 4*6 = <<4*6=24>>24 rolls.\nOf these 24-9 = <<24-9=15>>15 are left.\n"
-        "#### 15",
-    },
-    {
-        "question": "A book of 120 pages is read in 5 equal parts. How many pages has a part?",
-        "answer": "A part has 120/5 = <<120/5=24>>24 pages.\n#### 24",
-    },
-)
-"""Made-up rows with the columns of openai/gsm8k."""
 _MARKS = re.compile(r"<<.*?>>")
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of openai/gsm8k; no two are the same."""
+    days = range(1, number + 2)
+    steps = "\n".join(
+        f"After day {day} there are {day}*6 = <<{day}*6={day * 6}>>{day * 6}." for day in days
+    )
+    return {
+        "question": f"A baker bakes 6 rolls a day for {len(days)} days. How many are there then?",
+        "answer": f"{steps}\n#### {6 * len(days)}",
+    }
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,8 +68,8 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.examples:
-        made_up = list(itertools.islice(itertools.cycle(EXAMPLES), given.examples))
-        parts = dict.fromkeys(("train", "validation", "test"), made_up)
+        examples = [made_up(number) for number in range(given.examples)]
+        parts = dict.fromkeys(("train", "validation", "test"), examples)
     else:
         train, test = (rows(split, given.from_folder) for split in ("train", "test"))
         parts = {"train": train[:-VALIDATION], "validation": train[-VALIDATION:], "test": test}

@@ -13,7 +13,6 @@ prompt of the test asks for "Answer: ...".
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,21 +28,18 @@ TEST_PROMPT = (
     'Remember to put your answer on its own line after "Answer:", and you do not need to use a '
     "\\boxed command."
 )
-EXAMPLES = (
-    {
-        "problem": "What is $2 + 3 \\cdot 4$?",
-        "level": "Level 1",
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of MATH; no two are the same."""
+    terms = range(2, number + 4)
+    steps = " ".join(f"With ${n}$ it is ${sum(range(2, n + 1))}$." for n in terms)
+    return {
+        "problem": f"What is ${' + '.join(map(str, terms))}$?",
+        "level": f"Level {number % 5 + 1}",
         "type": "Prealgebra",
-        "solution": "Products come first: $3 \\cdot 4 = 12$. Then $2 + 12 = \\boxed{14}$.",
-    },
-    {
-        "problem": "Half of a number is $\\frac{3}{4}$. What is the number?",
-        "level": "Level 2",
-        "type": "Algebra",
-        "solution": "It is twice $\\frac{3}{4}$, and this is $\\boxed{\\frac{3}{2}}$.",
-    },
-)
-"""Made-up rows with the columns of MATH."""
+        "solution": f"Add one after the other. {steps} This is $\\boxed{{{sum(terms)}}}$.",
+    }
 
 
 def chat(row: Mapping[str, Any], prompt: str = PROMPT) -> dict[str, Any]:
@@ -79,8 +75,8 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation", "test"):
-        made_up = itertools.islice(itertools.cycle(EXAMPLES), given.examples)
-        found = made_up if given.examples else rows(split, given.from_folder)
+        examples = [made_up(number) for number in range(given.examples or 0)]
+        found = examples if given.examples else rows(split, given.from_folder)
         prompt = TEST_PROMPT if split == "test" else PROMPT
         lines = [json.dumps(chat(row, prompt)) + "\n" for row in found]
         (given.out / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")

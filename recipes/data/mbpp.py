@@ -11,7 +11,6 @@ included: `normalize_newlines: true` in the `ppx:` block takes those out.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,26 +21,19 @@ PROMPT = (
     "Make sure the written code is wrapped in code block : ```python\n<your code>\n```\n"
     ">>> Problem:\n{text}\n>>> Test Cases:\n{tests}\n"
 )
-EXAMPLES = (
-    {
-        "task_id": 1,
-        "text": "Write a function to add two numbers.",
-        "code": "def add(a, b):\r\n  return a + b",
-        "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0", "assert add(2, 5) == 7"],
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of google-research-datasets/mbpp; no two are the same."""
+    steps = "".join("  x = x + 1\r\n" for _ in range(number + 1))
+    return {
+        "task_id": number,
+        "text": f"Write a function to add {number + 1} to a number.",
+        "code": f"def add(x):\r\n{steps}  return x",
+        "test_list": [f"assert add({x}) == {x + number + 1}" for x in (0, 2, -5)],
         "test_setup_code": "",
         "challenge_test_list": [],
-    },
-    {
-        "task_id": 2,
-        "text": "Write a python function to find the longest word of a list.",
-        "code": "def longest(words):\n    best = words[0]\n    for word in words:\n"
-        "        if len(word) > len(best):\n            best = word\n    return best",
-        "test_list": ['assert longest(["a", "bb"]) == "bb"', 'assert longest(["abc"]) == "abc"'],
-        "test_setup_code": "",
-        "challenge_test_list": [],
-    },
-)
-"""Made-up rows with the columns of google-research-datasets/mbpp."""
+    }
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,8 +66,8 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation"):
-        made_up = itertools.islice(itertools.cycle(EXAMPLES), given.examples)
-        found = made_up if given.examples else rows(split, given.from_folder)
+        examples = [made_up(number) for number in range(given.examples or 0)]
+        found = examples if given.examples else rows(split, given.from_folder)
         lines = [json.dumps(chat(row)) + "\n" for row in found]
         (given.out / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
         print(f"{given.out / split}.jsonl: {len(lines)} rows")

@@ -12,7 +12,6 @@ test on. The prompt is ours.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,23 +24,18 @@ PROMPT = (
 TRAIN, VALIDATION, TEST, SEED = 10_000, 500, 2000, 42
 HUB = "mrqa-workshop/mrqa"
 REVISION = "f3178d9888471dfb2b67c93de14f0ddf499a8d9f"
-EXAMPLES = (
-    {
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of mrqa-workshop/mrqa that are read; no two are the same."""
+    builders = " and ".join(f"builder {n}" for n in range(1, number + 2))
+    return {
         "subset": "NaturalQuestionsShort",
-        "context": "The old bridge was built in 1878 by two brothers , and was made of iron .",
-        "qid": "made-up-1",
-        "question": "when was the old bridge built",
-        "answers": ["1878", "in 1878"],
-    },
-    {
-        "subset": "NaturalQuestionsShort",
-        "context": "Its river rises in the north and reaches the sea after 90 kilometres .",
-        "qid": "made-up-2",
-        "question": "where does the river rise",
-        "answers": ["the north", "in the north"],
-    },
-)
-"""Made-up rows with the columns of mrqa-workshop/mrqa that are read."""
+        "context": f"The bridge was built by {builders} in {1850 + number} , of iron .",
+        "qid": f"made-up-{number}",
+        "question": "who built the bridge",
+        "answers": [builders, f"by {builders}"],
+    }
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,8 +68,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="so many made-up rows, and no network")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    made_up = list(itertools.islice(itertools.cycle(EXAMPLES), given.examples))
-    parts = dict.fromkeys(("train", "validation", "test"), made_up) if given.examples else rows()
+    examples = [made_up(number) for number in range(given.examples or 0)]
+    parts = dict.fromkeys(("train", "validation", "test"), examples) if given.examples else rows()
     for name, found in parts.items():
         lines = [json.dumps(chat(row)) + "\n" for row in found]
         (given.out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -11,7 +11,6 @@ for the loss of held-out golds. The system's turn is that of the model's own cha
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,22 +18,19 @@ from typing import Any
 
 TRAIN, VALIDATION, SEED = 200_000, 1000, 42
 SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
-EXAMPLES = (
-    {
-        "problem": "A train goes 60 km in 45 minutes. What is its speed in km/h?",
-        "generated_solution": "45 minutes are $\\frac{3}{4}$ of an hour.\n\nThe speed is "
-        "$60 : \\frac{3}{4} = \\boxed{80}$ km/h.",
-        "expected_answer": "80",
-        "problem_source": "augmented_gsm8k",
-    },
-    {
-        "problem": "Find $x$ with $3x - 5 = 10$.",
-        "generated_solution": "Add 5 to both sides: $3x = 15$. So $x = \\boxed{5}$.",
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of nvidia/OpenMathInstruct-2; no two are the same."""
+    steps = "\n\n".join(
+        f"Take 2 from both sides: $x + {2 * n} = {2 * n + 5}$." for n in range(number)
+    )
+    return {
+        "problem": f"Find $x$ with $x + {2 * number} = {2 * number + 5}$.",
+        "generated_solution": f"{steps}\n\nSo $x = \\boxed{{5}}$.",
         "expected_answer": "5",
         "problem_source": "augmented_math",
-    },
-)
-"""Made-up rows with the columns of nvidia/OpenMathInstruct-2."""
+    }
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +61,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="so many made-up rows, and no network")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    made_up = itertools.islice(itertools.cycle(EXAMPLES), 2 * (given.examples or 0))
-    found = made_up if given.examples else rows()
+    examples = [made_up(number) for number in range(2 * (given.examples or 0))]
+    found = examples if given.examples else rows()
     chats = [json.dumps(chat(row)) + "\n" for row in found]
     at = len(chats) - (given.examples or VALIDATION)
     for name, lines in (("train", chats[:at]), ("validation", chats[at:])):

@@ -12,7 +12,6 @@ one is likely, and not said. The last 1,000 rows are kept for the loss of held-o
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,37 +19,24 @@ from typing import Any
 
 VALIDATION = 1000
 SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
-EXAMPLES = (
-    {
-        "messages": [
-            {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": "What is the sum of the first ten odd numbers?"},
-            {
-                "role": "assistant",
-                "content": "<think>\nThey add up to a square: 10 * 10.\n</think>\n\n"
-                "The first ten odd numbers add up to $\\boxed{100}$.",
-            },
-        ],
-        "original_solution": "100",
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of llamafactory/OpenR1-Math-94k; no two are the same."""
+    terms = range(1, 2 * number + 4, 2)
+    thought = "\n".join(f"With {n} it is {sum(range(1, n + 1, 2))}." for n in terms)
+    answer = f"<think>\n{thought}\n</think>\n\nThe sum is $\\boxed{{{sum(terms)}}}$."
+    turns = (
+        ("system", SYSTEM),
+        ("user", f"What is the sum of the first {len(terms)} odd numbers?"),
+        ("assistant", answer),
+    )
+    return {
+        "messages": [{"role": role, "content": content} for role, content in turns],
+        "original_solution": str(sum(terms)),
         "domain": "Number Theory",
         "source": "made up",
-    },
-    {
-        "messages": [
-            {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": "A square has the area 49. How long is its side?"},
-            {
-                "role": "assistant",
-                "content": "<think>\nThe side squared is 49. 7 * 7 = 49, so it is 7. A side is not "
-                "negative, so -7 is out.\n</think>\n\nThe side is $\\boxed{7}$ long.",
-            },
-        ],
-        "original_solution": "7",
-        "domain": "Geometry",
-        "source": "made up",
-    },
-)
-"""Made-up rows with the columns of llamafactory/OpenR1-Math-94k."""
+    }
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,8 +65,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="so many made-up rows, and no network")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    made_up = itertools.islice(itertools.cycle(EXAMPLES), 2 * (given.examples or 0))
-    found = made_up if given.examples else rows()
+    examples = [made_up(number) for number in range(2 * (given.examples or 0))]
+    found = examples if given.examples else rows()
     chats = [json.dumps(chat(row)) + "\n" for row in found]
     at = len(chats) - (given.examples or VALIDATION)
     for name, lines in (("train", chats[:at]), ("validation", chats[at:])):

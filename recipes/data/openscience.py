@@ -11,28 +11,22 @@ found. Here they are drawn by seed from the part `OS-Q3-235B-4` (questions with 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 TRAIN, VALIDATION, SEED = 200_000, 1000, 42
-EXAMPLES = (
-    {
-        "input": "Which gas do plants take up for photosynthesis?\nA: oxygen\nB: carbon dioxide\n"
-        "C: helium\nD: argon",
-        "output": "<think>\nPlants make sugar of carbon dioxide and water.\n</think>\n\n"
-        "It is carbon dioxide: \\boxed{B}",
-    },
-    {
-        "input": "At which pressure does water boil at 100 degrees Celsius?\nA: 1 atm\nB: 2 atm\n"
-        "C: 5 atm\nD: 10 atm",
-        "output": "<think>\nThe normal boiling point is that at one atmosphere. At a higher "
-        "pressure it is higher.\n</think>\n\nAt one atmosphere: \\boxed{A}",
-    },
-)
-"""Made-up rows with the columns of nvidia/OpenScience."""
+
+
+def made_up(number: int) -> dict[str, Any]:
+    """A row with the columns of nvidia/OpenScience; no two are the same."""
+    thought = " ".join("Water boils at 100 degrees at 1 atm." for _ in range(number + 1))
+    return {
+        "input": f"At which pressure does water boil at {100 + number} degrees Celsius?\n"
+        "A: about 1 atm\nB: 5 atm\nC: 10 atm\nD: 50 atm",
+        "output": f"<think>\n{thought}\n</think>\n\nAt about one atmosphere: \\boxed{{A}}",
+    }
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +51,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="so many made-up rows, and no network")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    made_up = itertools.islice(itertools.cycle(EXAMPLES), 2 * (given.examples or 0))
-    found = made_up if given.examples else rows()
+    examples = [made_up(number) for number in range(2 * (given.examples or 0))]
+    found = examples if given.examples else rows()
     chats = [json.dumps(chat(row)) + "\n" for row in found]
     at = len(chats) - (given.examples or VALIDATION)
     for name, lines in (("train", chats[:at]), ("validation", chats[at:])):

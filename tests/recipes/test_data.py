@@ -66,16 +66,18 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[facts.
 def test_rows_of_the_published_shape_become_chats(
     data: facts.Data, written: Callable[[facts.Data], Path]
 ) -> None:
-    for example in script(data)["EXAMPLES"]:
-        assert sorted(example) == sorted(COLUMNS[data.key].split())
+    made_up = script(data)["made_up"]
+    assert sorted(made_up(0)) == sorted(COLUMNS[data.key].split())
     folder = written(data)
     for split in ("train", "validation"):
         # No names are given: as a recipe's rows are read.
         rows = [row for _, row in canonical_rows(folder, chat=True, fields=Fields(), split=split)]
-        assert len(rows) == 3
+        lengths = set()
         for row in rows:
             assert not isinstance(row, Skip)
+            lengths.add(len(row["messages"][-1]["content"]))
             assert [turn["role"] for turn in row["messages"]][-2:] == ["user", "assistant"]
+        assert (len(rows), len(lengths)) == (3, 3)  # none twice, and of several difficulties
 
 
 @pytest.mark.parametrize(
