@@ -198,7 +198,8 @@ def _intervals(study: Study, arm: Arm) -> dict[str, Any]:
         for score in arm.runs[0].scores
     ]
     found = intervals(study.base.scores, after)
-    return {"ti": found.ti, "bwt": found.bwt, "drop": found.drop}
+    each = {"ti": found.ti, "bwt": found.bwt, "drop": found.drop}
+    return {key: None if interval is None else list(interval) for key, interval in each.items()}
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -10,13 +10,14 @@ The output folder::
     scores/                 scores of tokens and built rows, shared by all arms
     runs/base/              the untouched base: ppx_eval.json and ppx_eval/*.parquet (items)
     runs/<arm>-<seed>/      one training: recipe.<host>.yaml (trains it again), log.txt,
-                            ppx_state.json, ppx_eval.json, ppx_eval/*.parquet, result.json,
-                            log_history.json (what the trainer logged, where it tells);
+                            ppx_state.json, trainer_state.json (its log), ppx_eval.json,
+                            ppx_eval/*.parquet, result.json;
                             failed.json in place of a result where it failed
 
 ``ppx_study.json`` (schema 1):
 
 ============== ==================================================================================
+``kind``       ``comparison`` or ``demo``
 ``title``      one line
 ``warnings``   sentences on how it was compared
 ``study``      `study.dump_study`: every item's result; each arm has the seeds that came through
@@ -29,7 +30,5 @@ The output folder::
                ``lacking`` (``arm``, ``seed``, ``why`` of each run that did not come through)
 ============== ==================================================================================
 
-`study.analyse` makes of it, besides what it always gave: ``pairs`` (each pair of arms, on
-``target`` and ``other``, with ``p``, ``holm`` (adjusted) and ``significant``), and ``frontier``
-(the arms, and ``base``, that none is better than on both).
+`study.analyse` says what is made of it: every pair of arms, Holm's correction, the frontier.
 """

@@ -84,13 +84,11 @@ def arms_of(
     return tuple(_arm(recipe, name, own) for name in dict.fromkeys(names))
 
 
-def _arm(recipe: Recipe, name: str, own: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Arm:
-    if name in seen:
-        raise ArmError(f"arm {name!r} is made from itself: {' -> '.join((*seen, name))}")
+def _arm(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Arm:
     if name in own:
-        return _own_arm(recipe, name, own, (*seen, name))
+        return _own_arm(recipe, name, own)
     whole, *changes = name.split("@")
-    found = _arm(recipe, whole, own, seen) if whole in own else _combined(recipe, whole, own)
+    found = _arm(recipe, whole, own) if whole in own else _combined(recipe, whole, own)
     settings = found.settings
     for change in changes:
         settings = _set(settings, change, name)
@@ -112,14 +110,16 @@ def _combined(recipe: Recipe, whole: str, own: Mapping[str, Any]) -> Arm:
     return Arm(name=whole, says=", ".join(said), settings=settings, matched=matched)
 
 
-def _own_arm(recipe: Recipe, name: str, own: Mapping[str, Any], seen: tuple[str, ...]) -> Arm:
+def _own_arm(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Arm:
     found = own[name]
     if isinstance(found, str):
         found = {"from": found}
     if not isinstance(found, Mapping):
         raise ArmError(f"arm {name!r}: give another arm's name, or a mapping of what it changes")
     rest = {key: value for key, value in found.items() if key not in ("from", "says")}
-    under = _arm(recipe, str(found.get("from", REFERENCE)), own, seen)
+    # Of its own name, an arm means the one that is there already.
+    others = {key: value for key, value in own.items() if key != name}
+    under = _arm(recipe, str(found.get("from", REFERENCE)), others)
     says = str(found.get("says") or under.says + (", edited" if rest else ""))
     settings = merged(under.settings, rest)
     return Arm(name=name, says=says, settings=settings, matched=under.matched)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,6 @@ def trained(recipe: Path, folder: Path) -> Made:
 
         dtype = str(loaded.model.dtype).removeprefix("torch.")
         loaded.model = load_causal_lm(str(folder), dtype=dtype)  # type: ignore[arg-type]
-    loaded.history = _history(folder)
-    steps = [entry["step"] for entry in loaded.history if "step" in entry]
-    loaded.numbers = {"steps": max(steps)} if steps else {}
     return loaded
 
 
@@ -50,12 +46,3 @@ def _loaded(recipe: Path) -> tuple[Any, Made]:
 
     cfg, plan, _ = axolotl_recipe._loaded(recipe, None, None)
     return cfg, Made(model=base_of(cfg, plan).load(), tokenizer=load_tokenizer(cfg))
-
-
-def _history(folder: Path) -> list[dict[str, Any]]:
-    """What the trainer logged, where a checkpoint has it."""
-    states = sorted(folder.glob("**/trainer_state.json"), key=lambda path: path.stat().st_mtime)
-    if not states:
-        return []
-    found: list[dict[str, Any]] = json.loads(states[-1].read_text(encoding="utf-8"))["log_history"]
-    return found

@@ -20,9 +20,7 @@ def trained(recipe: Path, folder: Path) -> Made:
 
     trainer = trl.train(recipe)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    numbers = {"steps": trainer.state.global_step}
-    history = [dict(entry) for entry in trainer.state.log_history]
-    return Made(model=model, tokenizer=trainer.processing_class, numbers=numbers, history=history)
+    return Made(model=model, tokenizer=trainer.processing_class)
 
 
 def base(recipe: Path) -> Made:

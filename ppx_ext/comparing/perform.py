@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ppx_ext.suites import Score
 
 STATE_FILE = "ppx_state.json"
-LOG_HISTORY = "log_history.json"
+LOG_FILE = "trainer_state.json"
 Json = dict[str, Any]
 
 
@@ -36,7 +36,6 @@ class Made:
     model: Any
     tokenizer: Any
     numbers: Json = field(default_factory=dict)
-    history: Sequence[Json] = ()
 
 
 def perform(job: Job) -> None:
@@ -82,15 +81,13 @@ def _made(job: Job, host: ModuleType, recipe: Path, folder: Path) -> Made:
         found: Made = host.base(recipe)
         return found
     made: Made = host.trained(recipe, folder)
-    stages = _stages(job, folder)
-    made.numbers |= stage_numbers(stages)
+    _take(job, folder)
+    made.numbers |= {**_steps(job), **stage_numbers(_stages(job))}
     if job.matched:
         _match(job, made)
         if job.keep_weights:
             made.model.save_pretrained(folder)
     made.numbers["update_norm"] = norms.update_norm(made.model)
-    if made.history:
-        write_json(job.folder / LOG_HISTORY, list(made.history))
     return made
 
 
@@ -107,13 +104,27 @@ def _match(job: Job, made: Made) -> None:
     made.numbers["scaled_by"] = wanted / own
 
 
-def _stages(job: Job, folder: Path) -> list[Json]:
-    """The records of builder, sampler and mask; the file goes to the run's folder."""
-    path = folder / STATE_FILE
+def _take(job: Job, folder: Path) -> None:
+    """Keep what the host left of its run but for weights."""
+    if not (folder / STATE_FILE).is_file():
+        raise ValueError(f"{folder} has no {STATE_FILE}: the host trained without our part of it")
+    for name in (STATE_FILE, LOG_FILE):
+        if (folder / name).is_file():
+            shutil.copy(folder / name, job.folder / name)
+
+
+def _stages(job: Job) -> list[Json]:
+    """The records of builder, sampler and mask."""
+    found = json.loads((job.folder / STATE_FILE).read_text(encoding="utf-8"))
+    return list(found.get("records", []))
+
+
+def _steps(job: Job) -> Json:
+    """How many steps it trained, where the host tells."""
+    path = job.folder / LOG_FILE
     if not path.is_file():
-        raise ValueError(f"{path} is not there: the host trained without our part of it")
-    shutil.copy(path, job.folder / STATE_FILE)
-    return list(json.loads(path.read_text(encoding="utf-8")).get("records", []))
+        return {}
+    return {"steps": json.loads(path.read_text(encoding="utf-8"))["global_step"]}
 
 
 def stage_numbers(stages: Sequence[Mapping[str, Any]]) -> Json:

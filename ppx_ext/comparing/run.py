@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ppx_ext import manifest, reporting
 from ppx_ext.comparing import results
@@ -37,7 +37,7 @@ class Wanted:
         sweep: add plain SFT at smaller learning rates; without it, the report warns.
         workers: processes side by side, one thread each.
         keep_weights: leave trained weights in the runs' folders.
-        title, warnings, command: for the report.
+        kind, title, warnings, command: for the report.
     """
 
     recipe: Recipe
@@ -48,6 +48,7 @@ class Wanted:
     sweep: bool = True
     workers: int = 1
     keep_weights: bool = False
+    kind: Literal["comparison", "demo"] = "comparison"
     title: str = ""
     warnings: tuple[str, ...] = ()
     command: str | None = None
@@ -120,8 +121,7 @@ def _names_a_target(values: Any) -> bool:
 
 
 def compare(wanted: Wanted) -> Json:
-    """Do all runs that are not done, and write what they show; gives the content of report.json
-    with ``comparison``.
+    """Do all runs that are not done, and write what they show; gives the content of report.json.
 
     Raises:
         ValueError: see `check`; or the base or every arm failed.
@@ -129,10 +129,9 @@ def compare(wanted: Wanted) -> Json:
     jobs = check(wanted)
     wanted.out.mkdir(parents=True, exist_ok=True)
     work_off(jobs, workers=wanted.workers)
-    content = _content(wanted, jobs)
-    write_json(wanted.out / reporting.STUDY_FILE, content)
+    write_json(wanted.out / reporting.STUDY_FILE, _content(wanted, jobs))
     reporting.write(wanted.out)
-    return {**reporting.collect(wanted.out), "comparison": content["comparison"]}
+    return reporting.collect(wanted.out)
 
 
 def _content(wanted: Wanted, jobs: Sequence[Job]) -> Json:
@@ -140,6 +139,7 @@ def _content(wanted: Wanted, jobs: Sequence[Job]) -> Json:
     lacking = results.lacking(jobs)
     return {
         "schema": SCHEMA,
+        "kind": wanted.kind,
         "title": wanted.title or f"What {wanted.recipe.path.name} learns and forgets",
         "warnings": [*wanted.warnings, *_warnings(wanted, lacking)],
         "study": dump_study(study),

@@ -86,6 +86,7 @@ def run(
         out=out,
         sweep=False,
         workers=workers or len(os.sched_getaffinity(0)),
+        kind="demo",
         title=material.title,
         warnings=material.warnings,
         command=_command(chosen, data, settings),

@@ -1,0 +1,237 @@
+"""`ppx compare` in TRL: real trainings, one of which is killed, and what differs between arms."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ppx_ext import recipes
+from ppx_ext.cli import main
+from ppx_ext.comparing import run
+from tests.hosts import measured
+from tests.hosts.trl.lab import Lab
+
+ARMS = {
+    "sft": "sft",
+    "stm": "stm",
+    "nothing": "stm@ppx.mask.ppl_threshold=.inf",
+    "matched": "sft_matched",
+    "broken": {"from": "sft", "optim": "no_such_optimizer"},
+}
+SEEDS = (0, 1)
+KILLED = "stm-1"
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    lab = Lab()
+    for save in (lab.model(), lab.tokenizer):
+        save.save_pretrained(folder / "base")
+    rows = [
+        {
+            "prompt": row["prompt"][0]["content"],
+            "response": row["completion"][0]["content"],
+        }
+        for row in lab.rows
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "model_name_or_path": str(folder / "base"),
+        "dtype": "float32",
+        "dataset_name": str(folder / "train.jsonl"),
+        "use_peft": True,
+        "lora_r": 4,
+        "lora_target_modules": "all-linear",
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 3,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+        "ppx": {
+            "mask": {"use": "stm", "ppl_threshold": lab.threshold},
+            "eval": measured.block(folder / "tasks", harness=False),
+        },
+        **changes,
+    }
+    path = folder / "my.trl.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return path
+
+
+def wanted(path: Path, out: Path, **changes: Any) -> run.Wanted:
+    given: dict[str, Any] = {"arms": tuple(ARMS), "given": ARMS, "seeds": SEEDS, "sweep": False}
+    return run.Wanted(recipe=recipes.load(path), out=out, **{**given, **changes})
+
+
+def kill(out: Path, name: str) -> None:
+    """Kill the process that is at a run, as soon as it is."""
+    started = out / "runs" / name / "started.json"
+    for _ in range(6000):
+        if started.is_file():
+            who = json.loads(started.read_text())["who"]
+            os.kill(int(re.findall(r"\d+", who)[0]), signal.SIGKILL)
+            return
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("compared")
+    path, out = write(folder), folder / "out"
+    killer = threading.Thread(target=kill, args=(out, KILLED))
+    killer.start()
+    first = run.compare(wanted(path, out))
+    killer.join()
+    stamps = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/result.json")}
+    second = run.compare(wanted(path, out))
+    return SimpleNamespace(path=path, out=out, first=first, second=second, stamps=stamps)
+
+
+def log_of(compared: SimpleNamespace, name: str) -> list[Any]:
+    """Losses and gradients, step by step."""
+    state = json.loads((compared.out / "runs" / name / "trainer_state.json").read_text())
+    found = [(row["loss"], row["grad_norm"]) for row in state["log_history"] if "grad_norm" in row]
+    assert len(found) == state["global_step"] == 12
+    return found
+
+
+def test_a_killed_run_and_a_broken_arm_cost_themselves_alone(compared: SimpleNamespace) -> None:
+    lacking = {
+        (one["arm"], one["seed"]): one["why"] for one in compared.first["comparison"]["lacking"]
+    }
+    assert set(lacking) == {("stm", 1), ("matched", 1), ("broken", 0), ("broken", 1)}
+    assert "its process was killed" in lacking["stm", 1]
+    assert "it goes by stm-1, which failed" in lacking["matched", 1]
+    assert "no_such_optimizer" in lacking["broken", 0]
+    assert "broken-0/log.txt" in lacking["broken", 0]
+    assert any("stm, seed 1, is missing" in warning for warning in compared.first["warnings"])
+    arms = {arm["name"]: arm["n"] for arm in compared.first["study"]["arms"]}
+    assert arms == {"sft": 2, "stm": 1, "nothing": 2, "matched": 1}
+
+
+def test_started_again_only_what_lacks_is_run(compared: SimpleNamespace) -> None:
+    lacking = {(one["arm"], one["seed"]) for one in compared.second["comparison"]["lacking"]}
+    assert lacking == {("broken", 0), ("broken", 1)}
+    now = {file: file.stat().st_mtime_ns for file in compared.out.glob("runs/*/result.json")}
+    assert {file.parent.name for file in now.keys() - compared.stamps.keys()} == {
+        "stm-1", "matched-1"
+    }  # fmt: skip
+    assert {file: now[file] for file in compared.stamps} == compared.stamps
+    assert not list(compared.out.glob("runs/*/training-*"))
+    assert not list(compared.out.glob("runs/*/started.json"))
+
+
+def test_equal_but_for_the_arm(compared: SimpleNamespace) -> None:
+    """A mask that masks nothing trains exactly as plain SFT: rows, order, weights at the start."""
+    for seed in SEEDS:
+        assert log_of(compared, f"nothing-{seed}") == log_of(compared, f"sft-{seed}")
+        assert log_of(compared, f"stm-{seed}") != log_of(compared, f"sft-{seed}")
+    assert log_of(compared, "sft-0") != log_of(compared, "sft-1")
+    said = [
+        measured.responses(compared.out / "runs" / name) for name in ("sft-0", "nothing-0", "stm-0")
+    ]
+    assert said[0] == said[1] != said[2]
+    of = {
+        name: yaml.safe_load((compared.out / "runs" / name / "recipe.trl.yaml").read_text())
+        for name in ("sft-1", "stm-1")
+    }
+    mask = of["stm-1"]["ppx"].pop("mask")
+    assert mask["use"] == "stm"
+    for one in of.values():
+        del one["output_dir"]  # named by process
+    assert of["sft-1"] == of["stm-1"]
+
+
+def test_the_base_is_measured_once_and_items_are_kept(compared: SimpleNamespace) -> None:
+    base = compared.out / "runs" / "base"
+    assert measured.times(base) == [("before", 0)]
+    assert measured.times(compared.out / "runs" / "sft-0") == [("after", 12)]
+    assert measured.responses(base) != measured.responses(compared.out / "runs" / "sft-0")
+    (example, *_) = compared.second["examples"]
+    assert example["task"] == "own"
+    assert set(example["answers"]) == {"base", "sft", "stm", "nothing", "matched"}
+
+
+def test_the_matched_arm_moved_as_far_as_stm(compared: SimpleNamespace) -> None:
+    arms = {
+        arm["name"]: {one["seed"]: one for one in arm["runs"]}
+        for arm in compared.second["study"]["arms"]
+    }
+    for seed in SEEDS:
+        sft, stm, matched = (arms[name][seed] for name in ("sft", "stm", "matched"))
+        assert matched["update_norm"] == pytest.approx(stm["update_norm"], rel=1e-5)
+        assert matched["scaled_by"] == pytest.approx(stm["update_norm"] / sft["update_norm"])
+        assert sft["tokens_masked"] == 0 < stm["tokens_masked"]
+        assert sft["loss_kept"] == 1 > stm["loss_kept"]
+
+
+def test_what_was_compared_is_told(compared: SimpleNamespace) -> None:
+    told = compared.second["comparison"]
+    assert told["arms"]["sft"]["edit"] == []
+    assert told["arms"]["broken"]["edit"] == ["optim: 'no_such_optimizer'"]
+    assert any("smaller learning rates" in warning for warning in compared.second["warnings"])
+    tests = {(test["arm"], test["against"]) for test in compared.second["study"]["tests"]}
+    assert ("matched", "nothing") in tests
+    assert len(tests) == 4 + 6
+    assert (compared.out / "report.html").is_file()
+
+
+def command(*given: object) -> Any:
+    return CliRunner().invoke(main, ["compare", *map(str, given)])
+
+
+def test_a_dry_run_shows_runs_and_differences(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    shown = command(
+        path, "--arms", "stm,dft", "--seeds", "3,5", "--dry-run", "--out", tmp_path / "o"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "sft@lr=x0.1: plain fine-tuning on the golds, with lr=x0.1\n" in shown.output
+    assert "    learning_rate: 0.01 -> 0.001\n" in shown.output
+    assert "11 runs: the base once, 5 arms with seeds 3, 5." in shown.output
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("arms", "changes", "words"),
+    [
+        ("stmm", {}, "Did you mean 'stm'"),
+        ("eaft", {}, "EAFT is not in the host trl"),
+        ("sft_matched", {}, "goes by 'stm': add that to --arms"),
+        ("stm@ppx.mask.ppl_threshold=0.5", {}, "must be above 1"),
+        ("sft", {"ppx": {"seed": 1}}, "no `eval:` stage"),
+        ("sft", {"ppx": None}, "no `ppx:` block"),
+    ],
+)
+def test_what_is_wrong_is_told_first(
+    tmp_path: Path, arms: str, changes: dict[str, Any], words: str
+) -> None:
+    shown = command(write(tmp_path, **changes), "--arms", arms, "--out", tmp_path / "o")
+    assert shown.exit_code == 1
+    assert words in shown.output
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_target_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    text = path.read_text().replace("target: true", "target: false")
+    path.write_text(text)
+    shown = command(path, "--arms", "sft")
+    assert shown.exit_code == 1
+    assert "no task of the recipe's `eval:` is marked as the target" in shown.output
