@@ -31,6 +31,7 @@ _S3FT = (
     "  max_new_tokens: 512",
     "  generator: {use: transformers, batch_size: 16}",
 )
+_SCORED = "cache_dir: scored/scores # the scores, which one process makes before training"
 _TUNED = "tuned/qwen3-4b-instruct-2507-gsm8k"
 _FIRST = (
     "ppx recipes copy sft/qwen3-4b-instruct-2507/gsm8k.{host} sft.{host}.yaml\n"
@@ -259,7 +260,7 @@ def _sharded(cards: Any, called: str, title: str, paper: str, stages: tuple[str,
         cards,
         f"{title} with {called}",
         paper,
-        stages,
+        (*stages, _SCORED),
         model=LLAMA_3_1_8B,
         training=Training(
             adapter="full",
@@ -273,7 +274,7 @@ def _sharded(cards: Any, called: str, title: str, paper: str, stages: tuple[str,
             cards=cards,
         ),
         hardware="four cards of 80 GB; about 2 h on H100s (both estimated; not run by us)",
-        same="All weights are trained, over four cards. Rows are scored before that, each process "
-        "its share, with the whole base on each card. Checkpoints are measured in a process of "
-        "their own, as weights are sharded.",
+        same="All weights are trained, over four cards. Rows are scored beforehand by one process: "
+        "a base that is loaded where weights are sharded would be cut too. Checkpoints are "
+        "measured in a process of their own.",
     )

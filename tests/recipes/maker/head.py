@@ -109,6 +109,7 @@ def _run(recipe: Recipe, host: Host) -> str:
 
 def _launched(config: str, file: str) -> str:
     return (
+        f"ppx prepare {file} --out scored    # on one card; training finds the scores\n"
         f"ppx recipes copy accelerate/{config}\n"
         f"accelerate launch --config_file {config} -m ppx_ext train {file}"
     )
