@@ -17,6 +17,7 @@ from ppx_ext.commands import (
     difficulty,
     evaluating,
     files,
+    init,
     looking,
     recipes,
     study,
@@ -53,6 +54,7 @@ def main() -> None:
 
 
 for _command in (
+    init.init,
     looking.methods,
     training.prepare,
     training.build,

@@ -1,0 +1,1 @@
+"""`ppx init`: a recipe of one's own, from a few answers."""
