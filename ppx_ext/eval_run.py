@@ -73,9 +73,14 @@ class Results:
 
     @property
     def pairs(self) -> list[tuple[Measured, Measured]]:
-        """What is compared: each model with the base, then each later one with the first."""
+        """What is compared: each model with the base, and two models with each other.
+
+        Without a base, each later model is compared with the first.
+        """
+        first, *others = self.models
         with_base = [] if self.base is None else [(self.base, one) for one in self.models]
-        return [*with_base, *((self.models[0], one) for one in self.models[1:])]
+        between = others if self.base is None or len(others) == 1 else []
+        return [*with_base, *((first, one) for one in between)]
 
 
 def run(wanted: Wanted, *, tell: Tell = lambda say: None) -> Results:

@@ -26,41 +26,51 @@ def show(found: Json) -> None:
 
 
 def _levels(models: Sequence[Json]) -> Any:
+    """A row for each task and model: tables of many checkpoints stay as narrow as those of two."""
     from rich.table import Table
 
-    table = Table(title="Accuracy in %, perplexity as it is; with 95 % intervals")
-    table.add_column("task")
-    for one in models:
-        table.add_column(one["name"], justify="right")
+    readings = list(dict.fromkeys(name for one in models for name in _readings(one)))
+    table = Table(title="Accuracy in %, perplexity as it is")
+    table.add_column("task", overflow="fold")
+    table.add_column("model", overflow="fold")
+    for name in ("score", "95 % interval", *readings, "items"):
+        table.add_column(name, justify="right")
     for task, first in models[0]["tasks"].items():
-        mark = " (target)" if first["target"] else ""
-        table.add_row(f"{task}{mark}", *(_share(one["tasks"].get(task)) for one in models))
-        for name in first["readings"]:
-            cells = [
-                _share(one["tasks"].get(task, {}).get("readings", {}).get(name)) for one in models
-            ]
-            table.add_row(f"  {name}", *cells)
+        label = f"{task} (target)" if first["target"] else task
+        for one in models:
+            found = one["tasks"][task]
+            beside = [_share(found["readings"].get(name)) for name in readings]
+            cells = [_share(found), _between(found, ".1f"), *beside, str(found["items"])]
+            table.add_row(label, one["name"], *cells)
+            label = ""
+        table.add_section()
     for text in models[0]["texts"]:
-        table.add_row(f"{text} (perplexity)", *(_times(one["texts"].get(text)) for one in models))
+        label = f"{text} (perplexity)"
+        for one in (one for one in models if text in one["texts"]):
+            found = one["texts"][text]
+            beside = ["" for _ in readings]
+            cells = [_times(found["perplexity"]), _between(found, ".4g"), *beside]
+            table.add_row(label, one["name"], *cells, str(found["texts"]))
+            label = ""
+        table.add_section()
     return table
 
 
+def _readings(model: Json) -> list[str]:
+    return [name for task in model["tasks"].values() for name in task["readings"]]
+
+
 def _share(level: Json | None) -> str:
-    if level is None:
-        return "-"
-    return f"{level['accuracy']:.1f}{_between(level['low'], level['high'], '.1f')}"
+    return "" if level is None else f"{level['accuracy']:.1f}"
 
 
-def _times(level: Json | None) -> str:
-    if level is None:
-        return "-"
-    value = level["perplexity"]
-    shown = "overflow" if value is None else f"{value:.4g}"
-    return f"{shown}{_between(level['low'], level['high'], '.4g')}"
+def _times(value: float | None) -> str:
+    return "overflow" if value is None else f"{value:.4g}"
 
 
-def _between(low: float | None, high: float | None, form: str) -> str:
-    return "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
+def _between(found: Json, form: str) -> str:
+    low, high = found["low"], found["high"]
+    return "-" if low is None or high is None else f"{low:{form}} to {high:{form}}"
 
 
 def _changes(one: Json) -> Any:
@@ -71,15 +81,14 @@ def _changes(one: Json) -> Any:
         table.add_column(column, justify="left" if column == "task" else "right")
     for task in one["tasks"]:
         change = task["change"]
-        points = task["after"] - task["before"]
-        cells = ["-", "one item: unknown"]
+        points = f"{_signed(task['after'] - task['before'])} points"
+        chance = ["-", "one item: unknown"]
         if change is not None:
-            cells = [f"{change['low']:+.1f} to {change['high']:+.1f}", change["words"]]
-        table.add_row(task["task"], f"{_signed(points)} points", *cells)
+            chance = [_between(change, "+.1f"), change["words"]]
+        table.add_row(task["task"], points, *chance)
     for text in one["texts"]:
-        times = "overflow" if text["times"] is None else f"x {text['times']:.4g}"
-        interval = _between(text["low"], text["high"], ".4g").strip(" ()") or "-"
-        table.add_row(f"{text['task']} (perplexity)", times, interval, text["words"])
+        times = f"x {_times(text['times'])}"
+        table.add_row(f"{text['task']} (perplexity)", times, _between(text, ".4g"), text["words"])
     return table
 
 

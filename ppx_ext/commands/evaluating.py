@@ -148,8 +148,13 @@ def _of_recipe(name: str) -> tuple[Evaluation, str | None]:
     found = plan.parse(recipe.block, catalog.load()).eval if recipe.block is not None else None
     if found is None:
         raise ValueError(f"{recipe.path} has no `eval:` in its `ppx:` block, so nothing to measure")
+    if quantised := [key for key in _QUANTISED if recipe.settings.get(key)]:
+        click.echo(f"{recipe.path}: `{quantised[0]}` is for training; here weights are as saved")
     key = {"trl": "model_name_or_path", "axolotl": "base_model"}[recipe.host]
     return found, recipe.settings.get(key)
+
+
+_QUANTISED = ("load_in_4bit", "load_in_8bit")
 
 
 def _parsed(block: Mapping[str, Any]) -> Evaluation:

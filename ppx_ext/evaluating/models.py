@@ -170,6 +170,7 @@ class Measuring:
             device=self._loading.device,
             trust_remote_code=self._loading.trust_remote_code,
         )
+        _check_vocabulary(one, model, tokenizer)
         start = time.perf_counter()
         with torch.no_grad():
             subject = Subject(model=model, tokenizer=tokenizer)
@@ -180,6 +181,16 @@ class Measuring:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return scores, seconds
+
+
+def _check_vocabulary(one: Checkpoint, model: Any, tokenizer: Any) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"{one.given} knows {rows} tokens, and its tokenizer {len(tokenizer)}: those that were "
+            "added mean nothing to it. Give another one with --tokenizer; or, where it is the base "
+            "of a model that learned new tokens, leave it out with --no-base"
+        )
 
 
 def _files(evaluation: Evaluation) -> dict[str, str]:

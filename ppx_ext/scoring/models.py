@@ -204,10 +204,31 @@ def _exact_attention(path: Any, revision: str | None, trust_remote_code: bool) -
 def _with_adapter(model: Any, adapter: str | Path) -> Any:
     from peft import PeftModel
 
+    rows = _embedding_rows(Path(adapter))
+    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
+        # Trained with tokens that the base lacks; their embeddings come with the adapter.
+        model.resize_token_embeddings(rows, mean_resizing=False)
     try:
         return PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError) as error:
         raise ValueError(f"no PEFT adapter can be loaded from {str(adapter)!r}: {error}") from error
+
+
+def _embedding_rows(adapter: Path) -> int | None:
+    """Rows of the embedding that an adapter in a folder brings along; None where it brings none."""
+    from safetensors import SafetensorError, safe_open
+
+    path = adapter / "adapter_model.safetensors"
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (not a mapping)
+                if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+                    return int(weights.get_slice(name).get_shape()[0])
+    except SafetensorError:
+        return None  # loading it tells what is wrong
+    return None
 
 
 def not_found(name: str) -> str:

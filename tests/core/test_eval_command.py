@@ -122,7 +122,7 @@ def test_models_are_measured_and_compared(models: Models) -> None:
 def test_the_terminal_says_it_in_words(models: Models) -> None:
     said = models.run("run/checkpoint-10", "base", "--suite", "block.yaml", "--no-base").stdout
     for words in (
-        "33.3 (13.8 to 60.9)",
+        "33.3 │  13.8 to 60.9",
         "sums (target)",
         "base against checkpoint-10",
         "not significant (p = 0.39, exact McNemar over 12 items)",
@@ -293,3 +293,28 @@ def test_models_asked_differently_are_not_compared(models: Models, tmp_path: Pat
     assert "Their chat templates differ" in models.run(*args, code=1).output
     found = models.json(*args, "--tokenizer", "base")
     assert found["comparisons"][0]["drop"]["value"] == 0
+
+
+def test_new_tokens_of_an_adapter_come_with_it(models: Models, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from ppx_ext.evaluating import checkpoints
+
+    model = tiny_model("llama")
+    model.resize_token_embeddings(400, mean_resizing=False)
+    lora = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
+    adapted: Any = get_peft_model(model, lora).eval()
+    adapted.peft_config["default"].base_model_name_or_path = str(models.folder / "base")
+    adapted.save_pretrained(tmp_path / "wide")
+    found = checkpoints.find(str(tmp_path / "wide"))
+    loaded = checkpoints.load(found, dtype="auto", device="cpu")
+    ids_BT = torch.tensor([[5, 390, 399, 7]])
+    assert torch.equal(loaded(ids_BT).logits, adapted(ids_BT).logits)
+    # The base has never seen those tokens: it is not asked with them.
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([f"<new{i}>" for i in range(400 - len(tokenizer))])
+    tokenizer.save_pretrained(tmp_path / "wide")
+    result = models.run(str(tmp_path / "wide"), "--suite", "block.yaml", code=1)
+    assert "knows 384 tokens, and its tokenizer 400" in result.output
+    models.run(str(tmp_path / "wide"), "--suite", "block.yaml", "--no-base")
