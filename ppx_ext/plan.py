@@ -42,6 +42,18 @@ class Scoring(pydantic.BaseModel):
     device: str | None = None
 
 
+class Kl(pydantic.BaseModel):
+    """The `kl:` stage: ``beta`` times a KL divergence to the base is added to the loss.
+
+    It is KL(policy || base) over the whole vocabulary, meant over target tokens, in nats; the base
+    is the model with its adapters off (the baseline of arXiv 2501.14315, Table 8, put right).
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    beta: float = pydantic.Field(default=0.1, ge=0.0, allow_inf_nan=False)
+
+
 class _Block(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -49,6 +61,7 @@ class _Block(pydantic.BaseModel):
     choose: dict[str, Any] | None = None
     mask: dict[str, Any] | None = None
     eval: dict[str, Any] | None = None
+    kl: Kl | None = None
     scoring: Scoring = Scoring()
     seed: int = pydantic.Field(default=42, ge=0)
     max_skipped_share: float = pydantic.Field(default=0.01, ge=0.0, le=1.0)
@@ -76,6 +89,7 @@ class Plan:
     Attributes:
         build, choose, mask: the chosen component of each stage, or None for identity.
         eval: what is measured and when; None is nothing.
+        kl: a divergence to the base in the loss; None is none.
         measure: of the difficulty that ``choose`` goes by; the paper's own where none is named.
         judges: of the built responses, in order: the first that can tell decides.
         generator: the engine that answers a builder's requests.
@@ -98,6 +112,7 @@ class Plan:
     choose: Stage[c.Sampler] | None = None
     mask: Stage[c.Mask] | None = None
     eval: Evaluation | None = None
+    kl: Kl | None = None
     measure: Stage[c.ExampleScorer] | None = None
     judges: tuple[JudgeStage, ...] = ()
     generator: Stage[a.Generator] | None = None
@@ -124,6 +139,8 @@ class Plan:
         if self.build:
             block["build"]["judge"] = [judge.dump() for judge in self.judges]
             block["build"]["generator"] = self.generator.dump() if self.generator else None
+        if self.kl:
+            block["kl"] = self.kl.model_dump()
         keys = ("seed", "max_skipped_share", "shard_rows", "trust_remote_code", "token_level_loss")
         block |= {key: getattr(self, key) for key in keys}
         block["scoring"] = self.scoring.model_dump(mode="json")
@@ -252,6 +269,7 @@ def _generator(
 
 
 _PLAIN = (
+    "kl",
     "scoring",
     "seed",
     "max_skipped_share",

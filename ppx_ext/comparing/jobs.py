@@ -70,9 +70,12 @@ class Job:
     def recipe(self, folder: Path) -> dict[str, Any]:
         """What the host trains: nothing is measured in there, as it is measured after."""
         ours: dict[str, Any] = {"ppx": {"eval": None}, "output_dir": str(folder)}
+        block = self.settings["ppx"]
         if self.host == "axolotl":
             ours["dataset_prepared_path"] = str(folder / "prepared")
-        block = self.settings["ppx"]
+            if not any(block.get(stage) for stage in ("build", "choose", "mask")):
+                # A mask that masks nothing: all arms then get their rows in one way.
+                ours["ppx"]["mask"] = {"use": "stm", "ppl_threshold": float("inf")}
         ours["ppx"]["cache_dir"] = block.get("cache_dir") or str(self.out / SCORES)
         return merged(self.settings, ours)
 

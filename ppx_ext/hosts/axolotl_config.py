@@ -40,7 +40,7 @@ def parse(cfg: Mapping[str, Any], catalog: Catalog) -> Plan:
         raise plans.PlanError([missing(cfg)])
     plain = block.to_dict() if hasattr(block, "to_dict") else block
     plan = plans.parse(plain, catalog)
-    if not any((plan.build, plan.choose, plan.mask, plan.eval)):
+    if not any((plan.build, plan.choose, plan.mask, plan.eval, plan.kl)):
         raise plans.PlanError([f"{BLOCK}: names no stage; for instance `mask: {{use: stm}}`"])
     if problems := _refusals(cfg, plan):
         raise plans.PlanError(problems)

@@ -45,7 +45,12 @@ class Run:
                 self._collate(trainer, self.prepared)
             elif self.plan.apply == "online":
                 self._online(trainer, self.prepared)
-        return {"loss": normalise_loss(trainer, self.plan.token_level_loss)}
+        loss = normalise_loss(trainer, self.plan.token_level_loss)
+        if self.plan.kl:
+            from ppx_ext import anchor
+
+            anchor.attach(trainer, self.plan.kl.beta)
+        return {"loss": loss}
 
     def _collate(self, trainer: Any, prepared: Prepared) -> None:
         from ppx_ext.collator import MaskingCollator

@@ -18,8 +18,8 @@ from typing import Any
 from torch.utils.data import SequentialSampler
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
+from ppx_ext import anchor, masking, pipeline, plan, tokens
 from ppx_ext import catalog as catalogs
-from ppx_ext import masking, pipeline, plan, tokens
 from ppx_ext.collator import COLUMN, MaskingCollator
 from ppx_ext.contracts import IGNORE, StageRecord, TokenScorer
 from ppx_ext.effects import Base, base_from_model
@@ -129,6 +129,8 @@ class PpxSFTTrainer(SFTTrainer):  # type: ignore[misc]
             self._check_rows(run)
         if run.plan.mask:
             self._check_masked(run, call.get("data_collator"))
+        if run.plan.kl:
+            anchor.attach(self, run.plan.kl.beta)
         if run.plan.eval:
             self.add_callback(evaluated.callback(run.plan, self, say=self.accelerator.print))
         self._tell(run)

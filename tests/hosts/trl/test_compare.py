@@ -199,7 +199,7 @@ def command(*given: object) -> Any:
 def test_a_dry_run_shows_runs_and_differences(tmp_path: Path) -> None:
     path = write(tmp_path)
     shown = command(
-        path, "--arms", "stm,dft", "--seeds", "3,5", "--dry-run", "--out", tmp_path / "o"
+        path, "--arms", "stm,kl", "--seeds", "3,5", "--dry-run", "--out", tmp_path / "o"
     )
     assert shown.exit_code == 0, shown.output
     assert "sft@lr=x0.1: plain fine-tuning on the golds, with lr=x0.1\n" in shown.output
