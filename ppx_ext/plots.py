@@ -38,9 +38,9 @@ COLOURS = {
     "warn-line": ("#edd9a3", "#57481d"),
     "chip": ("#f1eee8", "#262b32"),
 }
-INK, SOFT, LINE = (COLOURS[name][0] for name in ("ink", "soft", "line"))
+INK, SOFT, LINE, PAPER = (COLOURS[name][0] for name in ("ink", "soft", "line", "paper"))
 ARMS = tuple(light for name, (light, _) in COLOURS.items() if name.startswith("arm-"))
-_DRAWN = ("ink", "soft", "line", *(f"arm-{place}" for place in range(len(ARMS))))
+_DRAWN = ("paper", "ink", "soft", "line", *(f"arm-{place}" for place in range(len(ARMS))))
 MARKERS = ("o", "D", "s", "^", "v", "P", "X", "h")
 FONT_SIZE = 11
 _DPI = 200

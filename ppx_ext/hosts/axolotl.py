@@ -97,11 +97,14 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
             self.seed = axolotl_run.seed_initialisation(cfg)
 
     def add_callbacks_post_trainer(self, cfg: DictDefault, trainer: Any) -> list[TrainerCallback]:
-        """The evaluation of the `eval:` stage."""
+        """The evaluation of the `eval:` stage, and the trainer's log."""
+        from ppx_ext.hosts import left
+
         plan = self._plan(cfg)
-        if plan is None or plan.eval is None:
+        if plan is None:
             return []
-        return [evaluated.callback(plan, trainer, say=LOG.info)]
+        measured = [evaluated.callback(plan, trainer, say=LOG.info)] if plan.eval else []
+        return [*measured, left.LogCallback()]
 
     def post_trainer_create(self, cfg: DictDefault, trainer: Any) -> None:
         """Make sure that the trainer got these data, and write down what it will do.
@@ -109,6 +112,8 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         Raises:
             RuntimeError: the trainer holds other data than was prepared.
         """
+        from ppx_ext.hosts import left
+
         plan = self._plan(cfg)
         if plan is None:
             return
@@ -125,6 +130,7 @@ class PpxPlugin(BasePlugin):  # type: ignore[misc]
         self._tell(self.seed, notes["loss"])
         if axolotl_run.is_first_process():
             axolotl_run.write_state(Path(cfg.output_dir), self.run, notes)
+            left.recipe(Path(cfg.output_dir), cfg.axolotl_config_path or "")
 
     def post_train_unload(self, cfg: DictDefault) -> None:
         """Forget the run, so that nothing of it reaches the next one of this process."""

@@ -97,33 +97,55 @@ def readings(before: Sequence[TaskScore], after: Sequence[TaskScore]) -> list[di
     ]
 
 
+def differing(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The readings of those tasks whose readings are not all alike, before or after."""
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for one in found:
+        tasks.setdefault(one["task"], []).append(one)
+    return [one for several in tasks.values() if not _alike(several) for one in several]
+
+
+def _alike(several: Sequence[dict[str, Any]]) -> bool:
+    values = {(one["before"]["accuracy"], one["after"]["accuracy"]) for one in several}
+    return len(values) == 1
+
+
 def format_words(found: Sequence[dict[str, Any]]) -> list[str]:
     """How much of each task's loss is one of format: what the strict reading lost beyond the other.
 
     A response that is right but worded otherwise is wrong to the strict reading alone (the GSM8K
-    collapse of arXiv 2502.08130 is partly such a loss).
+    collapse of arXiv 2501.14315, table 12, is partly such a loss).
     """
-    tasks = dict.fromkeys(one["task"] for one in found)
-    sentences = []
-    for task in tasks:
-        changes = {one["reading"]: one["change"] for one in found if one["task"] == task}
-        strict, flexible = changes.get("strict"), changes.get("flexible")
-        if strict is None or flexible is None:
-            continue
-        if strict["points"] >= 0 or not strict["significant"]:
-            sentences.append(
-                f"On {task} the strict reading shows no loss beyond chance "
-                f"({strict['points']:+.1f} points), so that there is no loss of format to tell."
-            )
-            continue
-        form = min(0.0, strict["points"] - min(0.0, flexible["points"]))
-        sure = "" if flexible["significant"] else "; what it shows is not significant"
-        sentences.append(
-            f"On {task} the strict reading lost {-strict['points']:.1f} points; the flexible one "
-            f"changed by {flexible['points']:+.1f}{sure}. So {-form:.1f} points of the loss are of "
-            "format: the answer is there, but not worded as asked."
+    changes: dict[str, dict[str, Any]] = {}
+    for one in found:
+        changes.setdefault(one["task"], {})[one["reading"]] = one["change"]
+    both = {
+        task: (of["strict"], of["flexible"])
+        for task, of in changes.items()
+        if of.get("strict") and of.get("flexible")
+    }
+    lost = {
+        task: pair
+        for task, pair in both.items()
+        if pair[0]["significant"] and pair[0]["points"] < 0
+    }
+    said = [_format_word(task, *pair) for task, pair in lost.items()]
+    if quiet := [task for task in both if task not in lost]:
+        said.append(
+            f"The strict reading shows no loss beyond chance on {', '.join(quiet)}: there is no "
+            "loss of format to tell."
         )
-    return sentences
+    return said
+
+
+def _format_word(task: str, strict: dict[str, Any], flexible: dict[str, Any]) -> str:
+    form = min(0.0, strict["points"] - min(0.0, flexible["points"]))
+    sure = "significant" if flexible["significant"] else "not significant"
+    return (
+        f"On {task} the strict reading lost {-strict['points']:.1f} points; the flexible one "
+        f"changed by {flexible['points']:+.1f} ({sure}). So {-form:.1f} points of the loss are of "
+        "format: the answer is there, but not worded as asked."
+    )
 
 
 def perplexity(score: TextScore) -> dict[str, Any]:

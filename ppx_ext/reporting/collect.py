@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppx_ext.metrics import change, intervals
 from ppx_ext.records import EVAL_FILE, load_score
 from ppx_ext.records import SCHEMA as FILES_SCHEMA
-from ppx_ext.reporting import curves, forgetting, words
+from ppx_ext.reporting import comparison, curves, forgetting, words
 from ppx_ext.reporting.schema import SCHEMA
 from ppx_ext.study import Arm, Run, Study, analyse, dump_study, load_study
-from ppx_ext.suites import TaskScore
 
 STUDY_FILE = "ppx_study.json"
 STATE_FILE = "ppx_state.json"
 MANIFEST_FILE = "manifest.json"
 RECIPE_FILE = "ppx_recipe.yaml"
 _FILES = (STUDY_FILE, EVAL_FILE, STATE_FILE, MANIFEST_FILE)
+TUNED = "the tuned model"
+_NUMBERS = ("ti", "bwt", "drop")
 _TITLES = {
     "demo": "Demo",
     "comparison": "Comparison",
@@ -70,9 +69,9 @@ def _report(found: Mapping[str, Json], folder: Path) -> Json:
     analysis = analyse(study) if study else None
     stages = compared.get("stages") or run.get("records") or run.get("stages") or []
     kept = forgetting.of(evaluated) if evaluated else None
-    summaries = _summaries(study) if study else {}
     if kept is not None:
-        kept["summary"] = summaries.get(TUNED)
+        alone = analysis is not None and len(analysis["arms"]) == 1
+        kept["summary"] = _summary(analysis) if analysis and alone else None
     said, warned = words.forgetting(kept)
     training, sources = _training(folder, compared)
     lacking = [] if analysis or kind == "prepared" else [_lacking(evaluated)]
@@ -81,6 +80,7 @@ def _report(found: Mapping[str, Json], folder: Path) -> Json:
         "kind": kind,
         "title": compared.get("title") or f"{_TITLES[kind]}: {folder.resolve().name}",
         "verdict": [
+            *_frontier(analysis),
             *(analysis["verdict"] if analysis else []),
             *said,
             *words.sentences(stages),
@@ -96,7 +96,6 @@ def _report(found: Mapping[str, Json], folder: Path) -> Json:
         "notes": _notes(kind, training),
         "study": analysis,
         "items": dump_study(study) if study else None,
-        "intervals": summaries,
         "comparison": compared.get("comparison"),
         "forgetting": kept,
         "training": training,
@@ -109,9 +108,6 @@ def _report(found: Mapping[str, Json], folder: Path) -> Json:
         "repeat": compared.get("repeat") or _repeat(run, evaluated, folder),
         "sources": sorted([*found, *sources]),
     }  # fmt: skip
-
-
-TUNED = "the tuned model"
 
 
 def _kind(found: Mapping[str, Json]) -> str:
@@ -128,47 +124,41 @@ def _lacking(evaluated: Json | None) -> str:
 
 
 def _study_of_run(found: Json | None) -> Study | None:
-    """A training run as a study of one arm and one seed; None where it lacks before or after."""
-    records = {record["when"]: record for record in (found or {}).get("evaluations", [])}
-    if not {"before", "after"} <= records.keys():
+    """What a run or `ppx eval` measured, as a study of one seed; None where it lacks the base.
+
+    The trained model is an arm, and so is each model that has a name.
+    """
+    records = (found or {}).get("evaluations", [])
+    base = next((record for record in records if record["when"] == "before"), None)
+    arms = {
+        record.get("name") or TUNED: _run(record) for record in records if record["when"] == "after"
+    }
+    if base is None or not arms or not base["scores"]:
         return None
-    before, after = (
-        Run(scores=tuple(map(load_score, records[when]["scores"]))) for when in ("before", "after")
+    return Study(
+        base=_run(base), arms=tuple(Arm(name=name, runs=(run,)) for name, run in arms.items())
     )
-    if not before.scores:
-        return None
-    return Study(base=before, arms=(Arm(name=TUNED, runs=(after,)),))
 
 
-def _summaries(study: Study) -> dict[str, Json]:
-    """TI, BWT and average drop of each arm, its items averaged over its seeds, with intervals."""
-    return {arm.name: _summary(study.base.scores, _averaged(arm.runs)) for arm in study.arms}
+def _run(record: Json) -> Run:
+    return Run(scores=tuple(map(load_score, record["scores"])))
 
 
-def _averaged(runs: Sequence[Run]) -> list[TaskScore]:
-    first = runs[0].scores
-    scores = [{score.task: score for score in run.scores} for run in runs]
-    return [
-        TaskScore(
-            task=score.task,
-            target=score.target,
-            correct=tuple(
-                statistics.fmean(item)
-                for item in zip(*(of[score.task].correct for of in scores), strict=True)
-            ),
-        )
-        for score in first
-    ]
+def _frontier(analysis: Json | None) -> list[str]:
+    """With many arms, which of them are worth a look comes before what each pair shows."""
+    if analysis is None or len(analysis["arms"]) < 3:
+        return []
+    said = comparison.frontier_words(analysis)
+    return [] if said is None else [said]
 
 
-def _summary(before: Sequence[TaskScore], after: Sequence[TaskScore]) -> Json:
-    number, chance = change(before, after), intervals(before, after)
-    named = ("ti", "bwt", "drop")
-    ends = {f"{name}_interval": getattr(chance, name) for name in named}
+def _summary(analysis: Json) -> Json:
+    """The papers' numbers of the only arm of a study, with their intervals."""
+    (arm,) = analysis["arms"]
     return {
-        **{name: getattr(number, name) for name in named},
-        **{name: None if found is None else list(found) for name, found in ends.items()},
-        "undefined": [*number.undefined, *chance.undefined],
+        **{name: arm["mean"].get(name) for name in _NUMBERS},
+        **{f"{name}_interval": arm["intervals"][name] for name in _NUMBERS},
+        "undefined": arm["undefined"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,14 @@ Json = Mapping[str, Any]
 Point = tuple[float, float]
 
 BASE = "base"
-_NEAR = 0.055
-"""Two labels nearer than this share of the axes' height would run into each other."""
+Box = tuple[float, float, float, float]
+
+MANY = 4
+"""With more arms a plot of each task is a thicket, and the other one needs room."""
+
+_LETTER = 6.2
+_HEIGHTS = (8, -8, 17, -17, 27, -27)
+"""Of a letter's width, and of names above and below their marks, in points of the page."""
 
 
 def changes(base: Json, arms: Sequence[Json]) -> dict[str, Point]:
@@ -30,33 +37,19 @@ def changes(base: Json, arms: Sequence[Json]) -> dict[str, Point]:
     }
 
 
-def frontier(found: Mapping[str, Point]) -> list[str]:
-    """Pareto frontier: what no other arm, nor the base, beats on one count and equals on the other.
-
-    By measured means: which of two near ones is on it can be chance. By gain, the least first.
-    """
-    points = {BASE: (0.0, 0.0), **found}
-    best = [
-        name
-        for name, (gain, kept) in points.items()
-        if not any(g >= gain and k >= kept and (g > gain or k > kept) for g, k in points.values())
-    ]
-    return sorted(best, key=lambda name: points[name])
-
-
-def frontier_words(found: Mapping[str, Point]) -> str | None:
-    """The frontier in a sentence; None where there is nothing to choose from."""
-    if len(found) < 2:
+def frontier_words(study: Json) -> str | None:
+    """The Pareto frontier in a sentence; None where there is nothing to choose from."""
+    if len(study["arms"]) < 2 or not study["frontier"]:
         return None
-    best = [name for name in frontier(found) if name != BASE]
+    best = [name for name in study["frontier"] if name != BASE]
     if not best:
         return "By the measured means no arm is better than the untouched base on either count."
-    others = len(found) - len(best)
+    others = len(study["arms"]) - len(best)
     if not others:
-        rest = "; each of them gains more or keeps more than any other"
+        rest = ": none of the arms is beaten by another"
     else:
         whom = f"each of the other {others} is" if others > 1 else "the other one is"
-        rest = f"; {whom} beaten or equalled on both counts by one of these or by the base"
+        rest = f"; {whom} beaten by one of these or by the base"
     return (
         f"On the frontier of target against forgetting {'lie' if len(best) > 1 else 'lies'} "
         f"{_listed(best)}{rest} (measured means; neighbours can differ by chance)."
@@ -77,31 +70,38 @@ def gain_against_forgetting(study: Json) -> Plot | None:
     means = changes(base, arms)
     if not means:
         return None
-    with drawn("gain", width=5.2, height=4.6) as (figure, axes):
+    many = len(arms) > MANY
+    size = {"width": 7.6, "height": 5.2} if many else {"width": 5.2, "height": 4.6}
+    with drawn("gain", **size) as (figure, axes):
         axes.axhline(0, color=LINE, linewidth=1.2)
         axes.axvline(0, color=LINE, linewidth=1.2)
-        _draw_frontier(axes, means)
+        _draw_frontier(axes, study["frontier"], means)
         axes.plot(0, 0, marker="*", markersize=13, color=INK, linestyle="", zorder=4)
         for place, arm in enumerate(arms):
             _draw_arm(axes, base, arm, place)
-            _draw_interval(axes, study, arm["name"], means[arm["name"]], place)
+            _draw_interval(axes, study, arm["name"], place, faint=many)
         axes.set_xlabel("change on the target (points)")
         axes.set_ylabel("change on the other tasks (points)")
-        axes.margins(x=0.16, y=0.1)
-        _label(axes, {BASE: (0.0, 0.0), **means})
+        axes.margins(x=0.12, y=0.1)
+        _label(axes, {BASE: (0.0, 0.0), **means}, **size)
         return plot(figure, "Gain on the target against change on the other tasks, one mark a run")
 
 
-def _draw_frontier(axes: Axes, means: Mapping[str, Point]) -> None:
+def _draw_frontier(axes: Axes, names: Sequence[str], means: Mapping[str, Point]) -> None:
     points = {BASE: (0.0, 0.0), **means}
-    best = [points[name] for name in frontier(means)]
+    best = sorted(points[name] for name in names)
     if len(best) > 1:
         xs, ys = zip(*best, strict=True)
         axes.plot(xs, ys, color=SOFT, linewidth=1.4, linestyle=(0, (1, 2)), zorder=2)
 
 
+def marker_of(place: int) -> str:
+    """The marker of an arm: arms with the same colour have different ones."""
+    return MARKERS[(place + place // len(ARMS)) % len(MARKERS)]
+
+
 def _draw_arm(axes: Axes, base: Json, arm: Json, place: int) -> None:
-    colour, marker = ARMS[place % len(ARMS)], MARKERS[place % len(MARKERS)]
+    colour, marker = ARMS[place % len(ARMS)], marker_of(place)
     gains = [run["target"] - base["target"] for run in arm["runs"]]
     kept = [run["other"] - base["other"] for run in arm["runs"]]
     look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": ""}
@@ -110,49 +110,69 @@ def _draw_arm(axes: Axes, base: Json, arm: Json, place: int) -> None:
     axes.plot(*mean, markersize=10, markeredgecolor=INK, markeredgewidth=0.8, zorder=5, **look)
 
 
-def _draw_interval(axes: Axes, study: Json, name: str, mean: Point, place: int) -> None:
+def _draw_interval(axes: Axes, study: Json, name: str, place: int, *, faint: bool) -> None:
     """Both intervals against the base, where the tests give them."""
     test: Json = next(
         (one for one in study["tests"] if one["arm"] == name and one["against"] == BASE), {}
     )
-    look: dict[str, Any] = {"color": ARMS[place % len(ARMS)], "linewidth": 1.3, "alpha": 0.8}
-    for key, across in (("target", True), ("other", False)):
-        found = test.get(key)
-        one = found["tests"][0] if found else {"low": None}
-        if one["low"] is None:
-            continue
-        ends, middle = (one["low"], one["high"]), mean[1 if across else 0]
-        axes.plot(*((ends, (middle, middle)) if across else ((middle, middle), ends)), **look)
+    if not test.get("target") or not test.get("other"):
+        return
+    x, y = test["target"]["points"], test["other"]["points"]
+    look: dict[str, Any] = {"color": ARMS[place % len(ARMS)], "linewidth": 1.2, "zorder": 3}
+    look["alpha"] = 0.35 if faint else 0.8
+    across, up = (test[key]["tests"][0] for key in ("target", "other"))
+    if across["low"] is not None:
+        axes.plot((across["low"], across["high"]), (y, y), **look)
+    if up["low"] is not None:
+        axes.plot((x, x), (up["low"], up["high"]), **look)
 
 
-def _label(axes: Axes, points: Mapping[str, Point]) -> None:
-    """Names beside their means, pushed apart where they would overlap."""
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    apart = _NEAR * (high - low)
-    names = sorted(points, key=lambda name: points[name][1])
-    colours = {name: ARMS[at % len(ARMS)] for at, name in enumerate(n for n in points if n != BASE)}
-    heights: dict[str, float] = {}
-    for name in names:
-        x, y = points[name]
-        near = [
-            heights[other] for other in heights if abs(points[other][0] - x) < 0.3 * (right - left)
-        ]
-        height = y + 0.018 * (high - low)
-        for taken in sorted(near):
-            if abs(height - taken) < apart:
-                height = taken + apart
-        heights[name] = height
-        to_left = x > left + 0.72 * (right - left)
+def _label(axes: Axes, points: Mapping[str, Point], *, width: float, height: float) -> None:
+    """Names beside their means, each at the place that least runs into marks and other names.
+
+    ``width`` and ``height`` are of the figure, in inches.
+    """
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    # In points of the page, of which the axes take all but some for their own labels.
+    across, up = 72 * (width - 0.9) / (right - left), 72 * (height - 0.7) / (high - low)
+    at = {name: ((x - left) * across, (y - low) * up) for name, (x, y) in points.items()}
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()]
+    colours = [INK, *itertools.islice(itertools.cycle(ARMS), len(points) - 1)]
+    for colour, (name, (x, y)) in zip(colours, at.items(), strict=True):
+        size = _LETTER * len(name)
+        places = [(dx, dy, dx + (size if dx > 0 else -size)) for dy in _HEIGHTS for dx in (9, -9)]
+
+        def box(place: tuple[float, float, float], x: float = x, y: float = y) -> Box:
+            dx, dy, end = place
+            return (x + min(dx, end), y + dy - 6, x + max(dx, end), y + dy + 6)
+
+        def cost(place: tuple[float, float, float]) -> float:
+            one = box(place)
+            outside = max(0.0, -one[0]) + max(0.0, one[2] - 72 * (width - 0.9))
+            return sum(_common(one, other) for other in taken) + 50 * outside + abs(place[1]) / 10
+
+        best = min(places, key=cost)
+        taken.append(box(best))
         axes.annotate(
-            name, (x, y), (x + (-1 if to_left else 1) * 0.022 * (right - left), height),
-            color=colours.get(name, INK), ha="right" if to_left else "left", va="bottom",
-            fontsize=10, zorder=6,
+            name, points[name], best[:2], textcoords="offset points", color=colour,
+            ha="left" if best[0] > 0 else "right", va="center", fontsize=10, zorder=6,
         )  # fmt: skip
 
 
-def tasks(base: Json, arms: Sequence[Json], *, target: Sequence[str]) -> Plot:
-    """Accuracy of the base and of each arm (mean over seeds) on each task, in percent."""
+def _common(one: Box, other: Box) -> float:
+    """Area that two boxes share."""
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    tall = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, wide) * max(0.0, tall)
+
+
+def tasks(base: Json, arms: Sequence[Json], *, target: Sequence[str]) -> Plot | None:
+    """Accuracy of the base and of each arm (mean over seeds) on each task, in percent.
+
+    None where there are so many arms that their marks would cover one another.
+    """
+    if len(arms) > MANY:
+        return None
     names = list(base["tasks"])
     key_rows = -(-(len(arms) + 1) // 4)
     height = 0.8 + 0.24 * key_rows + 0.36 * len(names)
@@ -166,7 +186,7 @@ def tasks(base: Json, arms: Sequence[Json], *, target: Sequence[str]) -> Plot:
                   color=INK, label="base", zorder=3)  # fmt: skip
         for place, arm in enumerate(arms):
             values = [arm["mean"]["tasks"][name] for name in names]
-            axes.plot(values, rows, marker=MARKERS[place % len(MARKERS)], markersize=6.5,
+            axes.plot(values, rows, marker=marker_of(place), markersize=6.5,
                       linestyle="", color=ARMS[place % len(ARMS)], label=arm["name"], zorder=2,
                       alpha=0.85)  # fmt: skip
         labels = [f"{name} (target)" if name in target else name for name in names]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext.building.composition import WORDS
 from ppx_ext.building.provenance import SOURCES
-from ppx_ext.plots import ARMS, INK, LINE, SOFT, Plot, drawn, plot
+from ppx_ext.plots import ARMS, INK, LINE, PAPER, SOFT, Plot, drawn, plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,33 +19,53 @@ Points = Sequence[tuple[float, float]]
 
 LOST, GAINED = ARMS[0], ARMS[1]
 _WIDTH = 5.2
+_APART = 0.075
+"""Two names nearer than this share of the axes' height would run into each other."""
 
 
 def series(
-    name: str, lines: Sequence[tuple[str, Points]], *, ylabel: str, label: str, log: bool = False
+    name: str,
+    lines: Sequence[tuple[str, Points]],
+    *,
+    ylabel: str,
+    label: str,
+    colours: Sequence[str] = (ARMS[1], ARMS[0]),
 ) -> Plot:
-    """Lines over steps, each with its name at its end."""
+    """Lines over steps, each with its name at its end where there are several.
+
+    Args:
+        name: of the figure, which keeps its ids apart.
+        lines: name and (step, value), ... of each.
+        ylabel: what the values are.
+        label: what a screen reader says.
+        colours: of the lines.
+    """
     with drawn(name, width=_WIDTH, height=3.0) as (figure, axes):
-        for place, (words, points) in enumerate(lines):
+        for (_, points), colour in zip(lines, itertools.cycle(colours), strict=False):
             steps, values = zip(*points, strict=True)
             mark = "o" if len(points) < 30 else None
-            axes.plot(steps, values, color=ARMS[1 - place % 2], linewidth=1.8, marker=mark,
-                      markersize=3.5, solid_capstyle="round")  # fmt: skip
-            if len(lines) > 1:
-                _name_end(axes, words, points[-1], ARMS[1 - place % 2])
-        if log:
-            axes.set_yscale("log")
+            axes.plot(steps, values, color=colour, linewidth=1.8, marker=mark, markersize=3.5,
+                      solid_capstyle="round")  # fmt: skip
         axes.set_xlabel("step")
         axes.set_ylabel(ylabel)
         axes.margins(x=0.02)
-        if log is False and min(value for _, line in lines for _, value in line) >= 0:
+        if min(value for _, line in lines for _, value in line) >= 0:
             axes.set_ylim(bottom=0)
+        if len(lines) > 1:
+            _name_ends(axes, lines, colours)
         return plot(figure, label)
 
 
-def _name_end(axes: Axes, words: str, end: tuple[float, float], colour: str) -> None:
-    axes.annotate(words, end, (6, 0), textcoords="offset points", color=colour, va="center",
-                  annotation_clip=False)  # fmt: skip
+def _name_ends(axes: Axes, lines: Sequence[tuple[str, Points]], colours: Sequence[str]) -> None:
+    """Names right of the last points, pushed apart where they would overlap."""
+    low, high = axes.get_ylim()
+    end = max(step for _, points in lines for step, _ in points)
+    ends = sorted((points[-1][1], words, at) for at, (words, points) in enumerate(lines))
+    height = -math.inf
+    for value, words, at in ends:
+        height = max(value, height + _APART * (high - low))
+        axes.annotate(words, (end, height), (7, 0), textcoords="offset points", va="center",
+                      color=colours[at % len(colours)], annotation_clip=False)  # fmt: skip
 
 
 def forgetting(evaluations: Sequence[Json], *, limit: float | None) -> Plot:
@@ -117,21 +138,23 @@ def task(
             axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
         axes.plot(steps, levels, color=colour, linewidth=1.8, marker="o", markersize=4)
         if limit is not None:
-            _draw_limit_of(axes, levels[0] - limit, limit)
+            axes.axhline(levels[0] - limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
         _ends(axes, steps, levels)
-        axes.set_ylim(-4, 112)
-        axes.set_yticks([0, 50, 100])
+        axes.set_yticks(range(0, 101, 25))
+        axes.set_ylim(*_window(found, levels[0] - (limit or 0.0)))
         axes.margins(x=0.09)
         axes.set_xlabel("step")
         axes.set_ylabel("accuracy (%)")
         return plot(figure, f"Accuracy on {name} over steps with its 95 % interval")
 
 
-def _draw_limit_of(axes: Axes, height: float, limit: float) -> None:
-    axes.axhline(height, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.annotate(f"limit: {limit:g} less", (1, height), (-2, -3), ha="right", va="top",
-                  xycoords=("axes fraction", "data"), textcoords="offset points",
-                  color=INK, fontsize=9)  # fmt: skip
+def _window(found: Sequence[tuple[float, Json]], least: float) -> tuple[float, float]:
+    """What of the accuracies is shown: what was measured, and never less than 50 points of them."""
+    ends = [level[key] for _, level in found for key in ("low", "high") if level[key] is not None]
+    values = [*ends, *(level["accuracy"] for _, level in found), least]
+    low, high = min(values) - 3, max(values) + 9
+    middle = (low + high) / 2
+    return min(low, middle - 25), max(high, middle + 25)
 
 
 def _ends(axes: Axes, steps: Sequence[float], levels: Sequence[float]) -> None:
@@ -153,7 +176,7 @@ def readings(found: Sequence[Json]) -> Plot:
             axes.plot(after, row, marker="o", markersize=8, color=colour)
         names = [f"{one['task']}, {one['reading']}" for one in found]
         axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(-3, 103)
         axes.set_xlabel("accuracy (%): hollow before, full after")
         return plot(figure, "Accuracy by reading of the answers, before and after")
@@ -211,7 +234,7 @@ def composition(numbers: Json, *, place: int = 0) -> Plot:
                           alpha=1 if row == 0 else 0.45)  # fmt: skip
                 if share >= 9:
                     axes.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center",
-                              color=INK if row else "#ffffff", fontsize=10)  # fmt: skip
+                              color=INK if row else PAPER, fontsize=10)  # fmt: skip
                 left += share
         _name_sources(axes)
         axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])

@@ -29,8 +29,10 @@ def of(content: Json) -> dict[str, Any]:
     return {
         "gate": None if gate is None else gate.model_dump(),
         "keep": (content.get("evaluation") or {}).get("keep"),
+        "kept": content.get("kept"),
+        "failures": content.get("failures") or [],
         "evaluations": [
-            _evaluated(record, found, None if at == base else before, gate)
+            _evaluated(record, found, None if at == base else before, gate, content.get("kept"))
             for at, (record, found) in enumerate(zip(records, scores, strict=True))
         ],
         "tasks": _tasks(before, scores[last]) if told and before else [],
@@ -52,18 +54,25 @@ def _of(kind: Any, scores: Sequence[Score] | None) -> list[Any]:
 
 
 def _evaluated(
-    record: Json, scores: Sequence[Score], before: Sequence[Score] | None, gate: Gate | None
+    record: Json,
+    scores: Sequence[Score],
+    before: Sequence[Score] | None,
+    gate: Gate | None,
+    kept: Json | None,
 ) -> dict[str, Any]:
     tasks: list[TaskScore] = _of(TaskScore, scores)
     told = before is not None
-    checked = gates.check(gate, before, scores).dump() if gate and before is not None else None
+    checked = record.get("gate")
+    if gate is not None and before is not None:
+        checked = gates.check(gate, before, scores).dump()
     return {
         "when": record["when"],
         "name": record.get("name"),
         "step": record["step"],
         "epoch": record.get("epoch"),
         "seconds": record["seconds"],
-        "kept": bool(record.get("kept")),
+        "kept": kept is not None and kept["step"] == record["step"] and before is not None,
+        "restored": bool(record.get("restored")),
         "target": _mean([100 * score.accuracy for score in tasks if score.target]),
         "other": _mean([100 * score.accuracy for score in tasks if not score.target]),
         "drop": changes.drop(_of(TaskScore, before), tasks) if told else None,

@@ -7,9 +7,9 @@ from typing import Any
 
 from ppx_ext import choice_words
 from ppx_ext.building.composition import table
-from ppx_ext.plots import Plot, css, variables
+from ppx_ext.plots import ARMS, Plot, css, variables
 from ppx_ext.reporting import comparison, drawing, text
-from ppx_ext.reporting.changes import format_words
+from ppx_ext.reporting.changes import differing, format_words
 from ppx_ext.shown import EDGES
 from ppx_ext.verdict import chance, percent
 from ppx_ext.view import TokenView
@@ -44,9 +44,15 @@ def plots_of(report: Json) -> Plots:
     return {name: plot for name, plot in found.items() if plot is not None}
 
 
+def compared(report: Json) -> bool:
+    """Whether there are arms to compare, and not just one model with its base."""
+    study = report["study"]
+    return bool(study) and (report["kind"] in ("demo", "comparison") or len(study["arms"]) > 1)
+
+
 def _comparison(report: Json) -> dict[str, Plot | None]:
     study = report["study"]
-    if not study or report["kind"] not in ("demo", "comparison"):
+    if not compared(report):
         return {}
     return {
         "gain": comparison.gain_against_forgetting(study),
@@ -57,10 +63,10 @@ def _comparison(report: Json) -> dict[str, Plot | None]:
 def _forgetting(found: Json | None) -> dict[str, Plot | None]:
     if not found:
         return {}
-    evaluations = [one for one in found["evaluations"] if one["name"] is None]
+    evaluations = on_the_way(found)
     plots: dict[str, Plot | None] = {}
-    if found["readings"]:
-        plots["readings"] = drawing.readings(found["readings"])
+    if read := differing(found["readings"]):
+        plots["readings"] = drawing.readings(read)
     if len({one["step"] for one in evaluations}) < 2:
         return plots
     gate = found["gate"] or {}
@@ -72,6 +78,11 @@ def _forgetting(found: Json | None) -> dict[str, Plot | None]:
             one["task"], at, evaluations, target=one["target"], limit=limits.get(one["task"])
         )
     return plots
+
+
+def on_the_way(found: Json) -> list[Json]:
+    """The evaluations of one model over its steps: weights that were put back are no step more."""
+    return [one for one in found["evaluations"] if one["name"] is None and not one["restored"]]
 
 
 def _most_changed(tasks: Sequence[Json]) -> list[Json]:
@@ -91,7 +102,7 @@ def _training(found: Mapping[str, Json]) -> dict[str, Plot | None]:
         named = (("training", "loss"), ("held out", "eval_loss"))
         lines = [(name, series[key]) for name, key in named if key in series]
         if lines:
-            plots["loss"] = _loss(lines)
+            plots["loss"] = _loss(lines, (ARMS[1], ARMS[0]))
         for key, ylabel in _CURVES:
             if len(series.get(key, ())) > 1:
                 plots[key] = drawing.series(
@@ -102,13 +113,14 @@ def _training(found: Mapping[str, Json]) -> dict[str, Plot | None]:
             (arm, one["series"]["loss"]) for arm, one in found.items() if "loss" in one["series"]
         ]
         if lines:
-            plots["loss"] = _loss(lines)
+            plots["loss"] = _loss(lines, ARMS)
     return plots  # fmt: skip
 
 
-def _loss(lines: Sequence[tuple[str, Any]]) -> Plot:
+def _loss(lines: Sequence[tuple[str, Any]], colours: Sequence[str]) -> Plot:
+    label = "Loss over the steps of training"
     return drawing.series(
-        "loss", lines, ylabel="loss (nats a target)", label="Loss over the steps of training"
+        "loss", lines, ylabel="loss (nats a target)", label=label, colours=colours
     )
 
 
@@ -116,6 +128,16 @@ def targets(report: Json) -> list[str]:
     """Names of the tasks that are trained for."""
     items = report["items"]
     return [score["task"] for score in items["base"]["scores"] if score["target"]] if items else []
+
+
+def tests_of(study: Json, family: str) -> list[tuple[str, str, str, Json]]:
+    """The differences of a family (see `study.FAMILIES`): arm, against, on what, and the test."""
+    return [
+        (test["arm"], test["against"], name, test[key])
+        for test in study["tests"]
+        for key, name in (("other", "other tasks"), ("target", "target"))
+        if test[key] and test[key]["family"] == family
+    ]
 
 
 def page(report: Json, plots: Plots, tokens: TokenView | None) -> str:
@@ -150,20 +172,16 @@ def page(report: Json, plots: Plots, tokens: TokenView | None) -> str:
         curves=_most_changed(report["forgetting"]["tasks"]) if report["forgetting"] else [],
         tokens=tokens,
         edges=EDGES,
-        frontier=frontier_words(report),
+        compared=compared(report),
+        frontier=comparison.frontier_words(report["study"]) if compared(report) else None,
         masks=[s for s in report["stages"] if s["stage"] == "mask" and "targets" in s["numbers"]],
         format_words=format_words(report["forgetting"]["readings"]) if report["forgetting"] else [],
+        differing=differing,
+        on_the_way=on_the_way,
+        tests_of=lambda family: tests_of(report["study"], family),
         others_of=_others_of,
         light=Markup(variables("light")),
     )
-
-
-def frontier_words(report: Json) -> str | None:
-    """The Pareto frontier of a comparison in a sentence."""
-    study = report["study"]
-    if not study or report["kind"] not in ("demo", "comparison"):
-        return None
-    return comparison.frontier_words(comparison.changes(study["base"], study["arms"]))
 
 
 def _others_of(repeat: Json) -> dict[str, Any]:

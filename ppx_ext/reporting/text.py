@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+_BRACKETS = r"(\((?:[^()]|\([^()]*\))*\))"
+_EXACT = 9
+"""Digits that are there beyond doubt: a mean of 1.25 is not to be read once as 1.2, once as 1.3."""
+
 
 def visible(text: str) -> str:
     """A token's text with blanks shown by a sign and line breaks by their escapes."""
@@ -19,7 +23,7 @@ def prose(sentence: str) -> str:
     text = str(escape(sentence)).replace(" %", "\N{NO-BREAK SPACE}%")
     text = re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    return Markup(re.sub(r"(\([^()]*\))", r'<span class="soft">\1</span>', text))
+    return Markup(re.sub(_BRACKETS, r'<span class="soft">\1</span>', text))
 
 
 def plain(value: Any) -> str:
@@ -33,12 +37,12 @@ def plain(value: Any) -> str:
 
 def signed(value: float, digits: int = 1) -> str:
     """A change with its sign, a true minus, and no "-0.0"."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(round(value, _EXACT), digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def fixed(value: float, digits: int = 1) -> str:
     """A number with so many digits after the point, those of thousands parted."""
-    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(round(value, _EXACT), digits) + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float) -> str:

@@ -41,19 +41,23 @@ def forgetting(found: Json | None) -> tuple[list[str], list[str]]:
     if found is None:
         return [], []
     said, warned = [], []
-    checked = [one for one in found["evaluations"] if one["gate"]]
+    checked = [one for one in found["evaluations"] if one["gate"] and not one["restored"]]
     breaches = [one for one in checked if not one["gate"]["ok"]]
     if breaches:
+        last = breaches[-1]["gate"]["drops"]
+        beyond = " and ".join(drop["words"] for drop in last if drop["breached"])
         places = ", ".join(f"{one['step']:,}" for one in breaches)
         warned.append(
             f"The gate was breached in {len(breaches)} of {len(checked)} evaluations (step "
-            f"{places}). Last: {breaches[-1]['gate']['words']}"
+            f"{places}). At the last of them {beyond}."
         )
     elif checked:
         said.append(checked[-1]["gate"]["words"])
-    for one in found["evaluations"]:
-        if one["kept"]:
-            said.append(f"The run ended with the weights of step {one['step']:,}.")
+    if kept := found["kept"]:
+        step = "its last step" if kept["step"] is None else f"step {kept['step']:,}"
+        said.append(f"The run ended with the weights of {step}: {kept['words']}")
+    for one in found["failures"]:
+        warned.append(f"The evaluation at step {one['step']:,} failed: {one['error']}")
     share = (found["cost"] or {}).get("share")
     if share is not None:
         said.append(f"Evaluating took {percent(100 * share)} of the training time.")

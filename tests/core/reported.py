@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppx_ext.records import EVAL_FILE, evaluation_record, write_json
+from ppx_ext.records import EVAL_FILE, evaluation_record, write_json, write_text
+from ppx_ext.reporting import STUDY_FILE
+from ppx_ext.study import Arm, Run, Study, dump_study
 from ppx_ext.suites import Score, TaskScore, TextScore
 
 ITEMS = 120
@@ -37,13 +41,14 @@ def scores(at: int) -> list[Score]:
         correct = tuple(map(float, right))
         readings = {}
         if task == "gsm8k":
-            lost = (0, 8, 16, 22, 26)[at]
+            lost = (0, 10, 26, 42, 50)[at]
             strict = [bool(r) and rank >= lost for r, rank in zip(right, ranks, strict=True)]
             readings = {"strict": tuple(map(float, strict)), "flexible": correct}
         found.append(
             TaskScore(task=task, correct=correct, target=task == "gsm8k", readings=readings)
         )
-    texts = tuple(200.0 + 10 * place + 12 * at for place in range(30))
+    draw = random.Random(at)
+    texts = tuple(200.0 + 4 * place + 9 * at + draw.gauss(0, 9) for place in range(30))
     return [*found, TextScore(task="held-out news", nll=texts, tokens=(100,) * 30)]
 
 
@@ -55,13 +60,17 @@ def evaluated(folder: Path, *, gate: Any = GATE, kept: int | None = 1, last: int
         for at in range(last + 1)
     ]
     if kept is not None:
-        records[kept]["kept"] = True
-    content = {
+        records[-1]["when"] = "during"
+        records.append({**records[kept], "when": "after", "seconds": 0.0, "restored": True})
+    content: dict[str, Any] = {
         "schema": 1,
         "evaluation": {"suites": [{"use": "lm_eval"}], "gate": gate, "keep": "best"},
         "evaluations": records,
         "cost": {"seconds": 21.0, "training_seconds": 190.0, "share": 21 / 190},
     }
+    if kept is not None:
+        words = "step 25 has the best target score, 35.8 %, of 1 of 4 within the limits."
+        content["kept"] = {"step": STEPS[kept], "restored": True, "words": words}
     write_json(folder / EVAL_FILE, content)
     return folder
 
@@ -83,4 +92,69 @@ def logged(folder: Path, *, steps: int = 100) -> Path:
     history.append({"step": steps, "epoch": 3, "train_runtime": 211.0, "train_loss": 0.9})
     state = {"global_step": steps, "epoch": 3.0, "log_history": history}
     write_json(folder / f"checkpoint-{steps}" / "trainer_state.json", state)
+    return folder
+
+
+ARMS = {  # accuracy on the target, and what the other tasks keep of the base's
+    "sft": (0.55, 0.86),
+    "sft_lr_0.5": (0.53, 0.90),
+    "sft_lr_0.1": (0.44, 0.97),
+    "sft_newlines": (0.55, 0.87),
+    "stm": (0.54, 0.95),
+    "stm_q0.25": (0.53, 0.93),
+    "random": (0.52, 0.88),
+    "lowest": (0.41, 0.89),
+    "s3ft": (0.57, 0.98),
+    "self_output": (0.48, 0.99),
+}
+
+
+def compared(folder: Path, *, arms: Sequence[str] = tuple(ARMS), seeds: int = 5) -> Path:
+    """A comparison, as `ppx compare` writes it."""
+    shares = {"gsm8k": 0.30, "mmlu": 0.62, "hellaswag": 0.71, "arc_challenge": 0.55}
+
+    def run(seed: int | None, target: float, kept: float, name: str) -> Run:
+        noise = random.Random(f"{name}{seed}")
+        found = []
+        for task, share in shares.items():
+            ranks = list(range(ITEMS))
+            random.Random(task).shuffle(ranks)
+            level = target if task == "gsm8k" else share * kept
+            correct = tuple(float(r < level * ITEMS + noise.gauss(0, 5)) for r in ranks)
+            found.append(TaskScore(task=task, correct=correct, target=task == "gsm8k"))
+        numbers = {"seconds": 40.0 + noise.random(), "update_norm": 6.0 + noise.random()}
+        return Run(scores=tuple(found), seed=seed, numbers={} if seed is None else numbers)
+
+    study = Study(
+        base=run(None, 0.30, 1.0, "base"),
+        arms=tuple(
+            Arm(name=name, runs=tuple(run(seed, *levels, name) for seed in range(seeds)))
+            for name, levels in ARMS.items()
+            if name in arms
+        ),
+    )
+    for name in arms:
+        history = [{"step": s, "loss": 2 * 0.97**s + 0.1 * len(name)} for s in range(5, 61, 5)]
+        write_text(folder / "runs" / f"{name}-0" / "log_history.json", json.dumps(history))
+    says = {name: {"says": f"What {name} does, in a sentence.", "edit": []} for name in arms}
+    lacking = [{"arm": "lowest", "seed": 5, "why": "killed"}]
+    write_json(
+        folder / STUDY_FILE,
+        {
+            "schema": 1,
+            "title": "Ways of tuning a model on GSM8K",
+            "warnings": ["lowest, seed 5: killed."],
+            "study": dump_study(study),
+            "stages": [],
+            "examples": [],
+            "repeat": {"command": "ppx compare r.yaml", "protocol": "The same.", "versions": {}},
+            "comparison": {
+                "recipe": "r.yaml",
+                "host": "trl",
+                "seeds": [*range(seeds)],
+                "arms": says,
+                "lacking": lacking,
+            },
+        },
+    )
     return folder

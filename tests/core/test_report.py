@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ppx_ext import reporting as report
@@ -87,7 +88,9 @@ def written(folder: Path) -> Any:
     assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
-    return json.loads((folder / "report.json").read_text()), page
+    found = json.loads((folder / "report.json").read_text())
+    jsonschema.Draft202012Validator(schema.json_schema()).validate(found)
+    return found, page
 
 
 def demo_folder(tmp_path: Path, **changes: Any) -> Any:
