@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ppx_ext import catalog, plan, recipes
+from ppx_ext.comparing.arms import arms_of
 from ppx_ext.proving import check
 from tests.recipes.maker import facts, paper1
 from tests.recipes.maker.__main__ import files
@@ -87,6 +88,16 @@ def test_the_head_says_what_to_do(path: Path) -> None:
     assert folder is not None
     data = settings(path).get("dataset_name") or settings(path)["datasets"][0]["path"]
     assert str(data).removesuffix("/train.jsonl") == folder[1]
+
+
+def test_the_comparisons_that_heads_propose_can_be_had() -> None:
+    installed, proposed = catalog.load(), 0
+    for path in FILES:
+        for names in re.findall(r"# Compare: .* --arms (\S+)", head_of(path)):
+            for arm in arms_of(recipes.load(path), names.split(",")):
+                plan.parse(arm.settings["ppx"], installed)
+            proposed += 1
+    assert proposed == 2 * (10 + 3 + 18 + 3)
 
 
 def test_each_host_takes_every_recipe_and_trains_its_ends_of_turns() -> None:

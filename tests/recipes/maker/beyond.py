@@ -43,7 +43,7 @@ _GAVE = "this model is in no paper's tables; measure it: the `eval:` block does"
 # method (folder), variant, title, paper, stages, further fields
 _EACH: tuple[tuple[str, str, str, str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("sft", "", "Plain fine-tuning", "none; the baseline of all of them", (), {}),
-    ("stm", "", "Selective Token Masking", STM, (_STM,), {}),
+    ("stm", "", "Selective Token Masking", STM, (_STM,), {"arms": "sft,stm,random,lowest"}),
     (
         "stm",
         "random",
@@ -76,7 +76,14 @@ _EACH: tuple[tuple[str, str, str, str, tuple[str, ...], Mapping[str, Any]], ...]
         ("mask:", "  use: stm_dpf", f"  tuned: {_TUNED} # what `First` writes"),
         {"first": _FIRST},
     ),
-    ("s3ft", "", "Selective Self-to-Supervised Fine-Tuning", S3FT, _S3FT, {}),
+    (
+        "s3ft",
+        "",
+        "Selective Self-to-Supervised Fine-Tuning",
+        S3FT,
+        _S3FT,
+        {"arms": "sft,rephrase,s3ft"},
+    ),
     (
         "self_output",
         "",
@@ -158,9 +165,9 @@ _EACH: tuple[tuple[str, str, str, str, tuple[str, ...], Mapping[str, Any]], ...]
             "# left of the golds without its surprises.",
             *_S3FT,
             "choose: {use: budget, by: response_length, max_examples: 4000, band: auto}",
-            "mask: {use: stm, ppl_threshold: 2.5, rows: gold}",
+            "mask: {use: stm, ppl_threshold: 2.5} # of golds alone, after a builder",
         ),
-        {},
+        {"arms": "sft,stm,s3ft,s3ft+stm"},
     ),
 )
 
@@ -184,6 +191,7 @@ def _small(
     hardware: str = "",
     gave: str = _GAVE,
     first: str = "",
+    arms: str = "",
     same: str = "",
 ) -> Recipe:
     answers = any(line.startswith("build") for line in stages)
@@ -204,6 +212,7 @@ def _small(
         unpublished="",
         hardware=hardware or f"one card of 16 GB; about {hours} (both estimated)",
         first=first,
+        arms=arms,
         extras=_extras(training),
         sandbox=data is MBPP,
     )

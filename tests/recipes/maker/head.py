@@ -31,6 +31,7 @@ def head(recipe: Recipe, host: Host) -> str:
         ("First", recipe.first.format(host=host)),
         ("Check", f"ppx doctor {recipe.task}.{host}.yaml"),
         ("Run", _run(recipe, host)),
+        ("Compare", _compare(recipe, host)),
         ("Hardware", recipe.hardware),
     )
     notes = (
@@ -62,7 +63,7 @@ def _field(name: str, text: str) -> list[str]:
     found: list[str] = []
     for line in text.split("\n"):
         start = rest if found else first
-        if name in ("Data", "First", "Check", "Run", "Install"):
+        if name in ("Data", "First", "Check", "Run", "Compare", "Install"):
             found.append(start + line)
         else:
             found += textwrap.wrap(
@@ -105,6 +106,12 @@ def _run(recipe: Recipe, host: Host) -> str:
         "deepspeed": _launched("zero3.yaml", file),
     }
     return look + sharded[recipe.training.cards]
+
+
+def _compare(recipe: Recipe, host: Host) -> str:
+    if not recipe.arms:
+        return ""
+    return f"ppx compare {recipe.task}.{host}.yaml --arms {recipe.arms} --seeds 3"
 
 
 def _launched(config: str, file: str) -> str:

@@ -79,6 +79,7 @@ def _recipe(model: Model, data: Data, method: str) -> Recipe:
         unpublished=_unpublished(model, data, method),
         hardware=_hardware(model, data, method),
         first=_first(model, data) if method == "stm_dpf" else "",
+        arms="sft,stm,random,lowest" if method == "stm" else "",
         extras=("quantization", "judges", "eval"),
         sandbox=True,
     )

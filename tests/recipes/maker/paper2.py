@@ -74,6 +74,7 @@ def _recipe(model: Model, data: Data, band: str) -> Recipe:
         deviations=_deviations(model, data),
         unpublished=_UNPUBLISHED,
         hardware=_hardware(model, data, share=1.0),
+        arms=",".join(BANDS),
         extras=_extras(model),
     )
 
@@ -100,6 +101,7 @@ def _budget(model: Model, data: Data) -> Recipe:
             *_evaluation(data),
             "seed: 42",
         ),
+        arms="",
         paper=f"{DIFFICULTY}, section 3",
         gave=found,
         same="As in the paper: difficulty is the length of the gold response, and the budget is a "

@@ -70,6 +70,7 @@ def _recipe(data: Data, method: str) -> Recipe:
         + (", and the judge of this task." if builds else "."),
         hardware=f"one card of 24 GB or more; about {_HOURS[data.key]} h on an A100"
         + (", most of it answering (both estimated)" if builds else " or less (both estimated)"),
+        arms="sft,rephrase,s3ft" if method == "s3ft" else "",
         extras=("judges", "eval"),
         sandbox=data is MBPP,
     )

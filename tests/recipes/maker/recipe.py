@@ -25,6 +25,7 @@ class Recipe:
         unpublished: facts that the paper does not tell.
         hardware: card and time, and whether they are estimated.
         first: a command that comes before all others, in this host.
+        arms: of a comparison that this recipe is a start for.
         extras: of the installation, beside the host's own.
         sandbox: whether programs of the model are run.
     """
@@ -44,6 +45,7 @@ class Recipe:
     unpublished: str
     hardware: str
     first: str = ""
+    arms: str = ""
     extras: tuple[str, ...] = ()
     sandbox: bool = False
 
