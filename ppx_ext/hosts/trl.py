@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ppx_ext import catalog as catalogs
 from ppx_ext import plan as plans
 from ppx_ext.effects import base_from_model, base_from_path
-from ppx_ext.hosts import chosen, evaluated, trl_data, trl_order, trl_recipe
+from ppx_ext.hosts import chosen, evaluated, left, trl_data, trl_order, trl_recipe
 from ppx_ext.hosts.chosen import Order
 from ppx_ext.hosts.trl_config import PpxScriptArguments, PpxSFTConfig
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
@@ -108,6 +108,9 @@ def train(
     """
     found = trl_recipe.read(recipe, data=data, model=model, out=out)
     trainer = trainer_of(found)
+    trainer.add_callback(left.LogCallback())
+    if trainer.is_world_process_zero():
+        left.recipe(Path(found.args.output_dir), recipe, data=data, model=model, out=out)
     trainer.train(resume_from_checkpoint=found.args.resume_from_checkpoint)
     trainer.save_model(found.args.output_dir)
     if found.args.push_to_hub:
@@ -195,7 +198,7 @@ def sft_arguments(
         raise plans.PlanError(
             ["ppx: name a mask, a builder or a sampler (`choose`); or use PpxSFTTrainer"]
         )
-    if plan.apply != "baked" or plan.mask_eval or plan.eval:
+    if plan.apply != "baked" or plan.mask_eval or plan.eval or plan.kl:
         raise plans.PlanError(
             ["ppx: a plain SFTTrainer takes baked training masks only; use PpxSFTTrainer"]
         )
