@@ -83,14 +83,20 @@ def _asked(answer: Any, subject: Subject, requests: Sequence[Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings of lm-eval on what is meant: a live model, one evaluation, a chat template."""
-    log = logging.getLogger("lm_eval")
+    """No warnings of lm-eval on what is meant (a live model, a chat template), and no progress bar
+    for each task: MMLU alone has 57.
+    """
+    from lm_eval.api import task
+
+    log, bar = logging.getLogger("lm_eval"), task.tqdm
     level = log.level
     log.setLevel(logging.ERROR)
+    task.tqdm = lambda items, **words: items
     try:
         yield
     finally:
         log.setLevel(level)
+        task.tqdm = bar
 
 
 @contextlib.contextmanager

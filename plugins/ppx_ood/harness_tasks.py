@@ -33,10 +33,10 @@ class Wanted:
     metric: str | None = None
 
 
-def find(settings: HarnessSettings) -> Any:
-    """lm-eval's index with all tasks that are asked for.
+def find(settings: HarnessSettings) -> tuple[Any, bool]:
+    """lm-eval's index with all tasks that are asked for, and whether its own ones are in it.
 
-    Its own tasks, thousands of files, are read only where the user's folders do not have them all.
+    They are thousands of files, read only where the user's folders do not have all that is asked.
 
     Raises:
         ValueError: lm-eval is not installed, a folder is not there, a task is unknown (with the
@@ -49,7 +49,8 @@ def find(settings: HarnessSettings) -> Any:
             raise ValueError(f"include_path: there is no folder {folder} (from {Path.cwd()})")
     names = [task.name for task in settings.all_tasks]
     manager = _manager(settings.include_path, False)
-    if _missing(manager, names):
+    defaults = bool(_missing(manager, names))
+    if defaults:
         manager = _manager(settings.include_path, True)
     for name in _missing(manager, names):
         near = difflib.get_close_matches(name, manager.all_tasks, n=3)
@@ -61,7 +62,7 @@ def find(settings: HarnessSettings) -> Any:
     for name in _with_members(manager, names):
         if _config(manager, name).get("unsafe_code"):
             raise _unsafe(name)
-    return manager
+    return manager, defaults
 
 
 def _unsafe(name: str) -> ValueError:
@@ -116,8 +117,12 @@ def opened(settings: HarnessSettings) -> list[Wanted]:
     Raises:
         ValueError: as `find`; or data cannot be had.
     """
-    manager = find(settings)
-    found = [part for asked in settings.all_tasks for part in _opened(manager, settings, asked)]
+    manager, defaults = find(settings)
+    found = [
+        part
+        for asked in settings.all_tasks
+        for part in _opened(manager, asked, settings.include_path, defaults)
+    ]
     names = [part.name for part in found]
     for name in names:
         if names.count(name) > 1:
@@ -125,18 +130,16 @@ def opened(settings: HarnessSettings) -> list[Wanted]:
     return found
 
 
-def _opened(manager: Any, settings: HarnessSettings, asked: HarnessTask) -> list[Wanted]:
-    tasks = _load(settings.include_path, _indexes_defaults(manager), asked.model_dump_json())
+def _opened(
+    manager: Any, asked: HarnessTask, folders: tuple[str, ...], defaults: bool
+) -> list[Wanted]:
+    tasks = _load(folders, defaults, asked.model_dump_json())
     for task in tasks.values():
         task.set_fewshot_seed(seed=FEWSHOT_SEED)  # each evaluation draws the same examples
     metric = _pooled_by(_config(manager, asked.name))
     if len(tasks) == 1 or metric:
         return [Wanted(name=asked.name, asked=asked, tasks=tasks, metric=metric)]
     return [Wanted(name=name, asked=asked, tasks={name: task}) for name, task in tasks.items()]
-
-
-def _indexes_defaults(manager: Any) -> bool:
-    return manager is _manager(tuple(manager.include_path), True)
 
 
 def _pooled_by(config: Mapping[str, Any]) -> str | None:

@@ -86,9 +86,9 @@ def _rows(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def write_tasks(folder: Path) -> Path:
+def write_tasks(folder: Path, *, times: int = 1) -> Path:
     """The tasks ``local_arc``, ``local_gsm8k``, ``local_gsm8k_fewshot``, and the groups
-    ``local_mmlu`` (averaged over items) and ``local_macro`` (over tasks).
+    ``local_mmlu`` (averaged over items) and ``local_macro`` (over tasks), ``times`` as long.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -96,11 +96,11 @@ def write_tasks(folder: Path) -> Path:
         (folder / f"{name}.yaml").write_text(template.format(name=name, **more), encoding="utf-8")
 
     def choice(name: str, words: str, count: int) -> None:
-        path = _rows(folder / f"{name}.jsonl", choices(words, count))
+        path = _rows(folder / f"{name}.jsonl", choices(words, times * count))
         yaml(name, CHOICE, path=path)
 
     choice("local_arc", "which of these is it now", 9)
-    test = _rows(folder / "sums.jsonl", sums())
+    test = _rows(folder / "sums.jsonl", times * sums())
     train = _rows(
         folder / "train.jsonl",
         [{"question": f"{n}+1", "answer": f"#### {n + 1}"} for n in range(6)],

@@ -18,6 +18,7 @@ import ppx_ood
 from ppx_ext import Subject, TaskScore
 from ppx_ext.catalog import load
 from ppx_ext.plan import PlanError, parse
+from ppx_ood import harness_tasks
 from ppx_ood.harness import SETS, HarnessSettings, check, evaluate
 from tests.models import tiny_model, tiny_tokenizer
 from tests.plugins.ood.conftest import Lab
@@ -202,6 +203,20 @@ def problems(lab: Lab, *tasks: Any, **more: Any) -> str:
     with pytest.raises(ValueError, match=r".") as error:
         check(settings(lab, *tasks, **more))
     return str(error.value)
+
+
+def test_only_what_is_needed_is_read_and_nothing_is_printed(
+    lab: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    harness_tasks._manager.cache_clear()
+    evaluate(settings(lab, "local_arc"), lab.subject)
+    capfd.readouterr()
+    evaluate(settings(lab, "local_arc", "local_mmlu"), lab.subject)
+    manager, defaults = harness_tasks.find(settings(lab, "local_arc"))
+    assert not defaults  # lm-eval's own thousands of files were not read
+    assert "hellaswag" not in manager.task_index
+    assert harness_tasks._manager.cache_info().currsize == 1
+    assert capfd.readouterr().out == ""
 
 
 def test_what_cannot_be_measured_is_told_before_training(
