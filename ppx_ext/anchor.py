@@ -82,7 +82,8 @@ def _of_step(trainer: Any, total: torch.Tensor, targets: torch.Tensor, items: An
         return total / targets  # a mean of means: the trainer divides by the micro-batches
     processes = trainer.accelerator.num_processes
     scale = processes if trainer.args.average_tokens_across_devices else 1
-    return total / items * scale
+    share: torch.Tensor = total / items * scale
+    return share
 
 
 def _check(trainer: Any) -> None:

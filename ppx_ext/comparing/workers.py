@@ -154,11 +154,11 @@ def _work(jobs: Sequence[Job], parent: int, slot: int | None) -> None:
 
 def _take_device(slot: int) -> None:
     """One of the visible GPUs for each process, where there are any."""
-    import torch
+    devices = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if not devices:
+        import torch
 
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    devices = [name for name in names.split(",") if name]
-    devices = devices or [str(at) for at in range(torch.cuda.device_count())]
+        devices = [str(at) for at in range(torch.cuda.device_count())]
     if devices:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
 
