@@ -2,84 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ppx_ext.cli import main
 from ppx_ext.evaluating.store import read_evaluations, read_items
-from tests.models import tiny_model, tiny_tokenizer
-
-QUESTIONS = {"law": 12, "sums": 16}
-
-
-@dataclass(frozen=True)
-class Models:
-    """A folder with ``base``, ``run/checkpoint-9``, ``run/checkpoint-10``, ``adapter`` and tasks.
-
-    The base answers two thirds of the items as their golds say, checkpoint-10 the rest.
-    """
-
-    folder: Path
-
-    def run(self, *args: str, code: int = 0) -> Result:
-        """The command in this folder; its exit code is checked. Nothing is measured twice."""
-        shared = ("--out", "measured") if "block.yaml" in args and "--out" not in args else ()
-        result = CliRunner().invoke(main, ["eval", *args, *shared])
-        assert result.exit_code == code, result.output
-        return result
-
-    def json(self, *args: str, code: int = 0) -> Any:
-        """What ``--json`` prints, alone, on stdout."""
-        return json.loads(self.run(*args, "--json", code=code).stdout)
+from tests.core.eval_models import BLOCK, QUESTIONS, Models, make, right
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from peft import LoraConfig, get_peft_model
-
-    from ppx_ext.evaluation import generate_greedy, render_prompt
-
-    place = tmp_path_factory.mktemp("models")
-    tokenizer = tiny_tokenizer()
-    models = {"base": 0, "run/checkpoint-9": 3, "run/checkpoint-10": 1}
-    for name, seed in models.items():
-        tiny_model("llama", seed=seed).save_pretrained(place / name)
-        tokenizer.save_pretrained(place / name)
-    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    adapted = get_peft_model(tiny_model("llama"), lora)
-    adapted.peft_config["default"].base_model_name_or_path = str(place / "base")
-    adapted.save_pretrained(place / "adapter")
-    for task, number in QUESTIONS.items():
-        asked = [f"{task}: what is {i} and {i * 7 % 11}?" for i in range(number)]
-        prompts = [render_prompt(tokenizer, question) for question in asked]
-        golds = [
-            generate_greedy(tiny_model("llama", seed=seed), tokenizer, prompts, max_new_tokens=8)
-            for seed in (0, 1)
-        ]
-        lines = [
-            json.dumps({"prompt": question, "answer": golds[i % 3 == 0][i]})
-            for i, question in enumerate(asked)
-        ]
-        (place / f"{task}.jsonl").write_text("\n".join(lines))
-    (place / "block.yaml").write_text(BLOCK)
-    return place
-
-
-BLOCK = """
-suites:
-  - use: tasks
-    max_new_tokens: 8
-    tasks:
-      law: {path: law.jsonl}
-      sums: {path: sums.jsonl, target: true}
-gate: {max_drop: 40}
-"""
+    return make(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -87,13 +21,6 @@ def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "200")
     return Models(folder)
-
-
-def right(task: str, name: str) -> float:
-    """Percent of the golds that are a model's own words, by construction."""
-    number = QUESTIONS[task]
-    own = len([i for i in range(number) if (i % 3 == 0) == (name == "checkpoint-10")])
-    return 100 * own / number
 
 
 def test_models_are_measured_and_compared(models: Models) -> None:
@@ -238,83 +165,3 @@ def test_tasks_alone_are_enough(models: Models, tmp_path: Path) -> None:
     assert found["base"] is None
     assert found["comparisons"] == []
     assert found["models"][0]["tasks"]["sums"]["target"] is True
-
-
-@pytest.mark.parametrize(
-    ("args", "code", "words"),
-    [
-        (("base",), 2, "say what to measure: --recipe, --suite or --tasks"),
-        (("base", "--suite", "block.yaml", "--tasks", "law.jsonl"), 2, "both say what to measure"),
-        (("base", "--suite", "block.yaml", "--target", "law"), 2, "--target is about --tasks"),
-        (("base", "--suite", "block.yaml", "--which", "x"), 2, "--which is about --against"),
-        (("base", "--suite", "block.yaml", "--no-base", "--base", "b"), 2, "--no-base, and yet"),
-        (("/no/such/place", "--suite", "block.yaml"), 1, "there is no folder /no/such/place"),
-        (("no-such/model", "--suite", "block.yaml"), 1, "'no-such/model' is neither a folder"),
-        (("run/checkpoint-7*", "--suite", "block.yaml"), 1, "no folder like run/checkpoint-7*"),
-        (("run", "--suite", "block.yaml"), 1, "its checkpoints are models: run/checkpoint-9"),
-        (("bad", "--suite", "block.yaml"), 1, "is an adapter that does not say on which base"),
-        (("lost", "--suite", "block.yaml"), 1, "the base of the adapter lost cannot be had"),
-        (("odd", "--suite", "block.yaml"), 1, "the adapter odd does not fit the base"),
-        (("base", "--suite", "law.jsonl"), 1, "cannot be read as YAML"),
-        (("base", "--suite", "nothing.yaml"), 1, "nothing.yaml cannot be read"),
-        (("base", "--suite", "block.yaml", "--gate"), 1, "a gate measures what was lost"),
-        (("base", "--tasks", "law.jsonl", "--gate"), 1, "the block has no `gate:`"),
-        (("base", "--tasks", "law.jsonl", "--target", "l"), 1, "there is no such task; there are"),
-        (("base", "--tasks", "none.jsonl"), 1, "none.jsonl"),
-        (("base", "--tasks", "law.jsonl", "--against", "run"), 1, "has no ppx_eval.json"),
-    ],
-)
-def test_errors_say_what_to_do(
-    models: Models, args: tuple[str, ...], code: int, words: str
-) -> None:
-    for name, base in (("bad", None), ("lost", "no-such/base"), ("odd", "small")):
-        shutil.copytree(models.folder / "adapter", models.folder / name, dirs_exist_ok=True)
-        path = models.folder / name / "adapter_config.json"
-        config = {**json.loads(path.read_text()), "base_model_name_or_path": base}
-        path.write_text(json.dumps(config))
-    if "odd" in args:
-        tiny_model("llama", hidden_size=16, head_dim=4).save_pretrained(models.folder / "small")
-        tiny_tokenizer().save_pretrained(models.folder / "small")
-    result = models.run(*args, code=code)
-    assert words in result.output
-    assert "Traceback" not in result.output
-    if code == 1:
-        assert result.stdout == ""
-
-
-def test_models_asked_differently_are_not_compared(models: Models, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(models.folder / "base", other)
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = str(tokenizer.chat_template).replace("<|im_start|>user", "User:")
-    tokenizer.chat_template = "{{ 'Hi ' }}" + tokenizer.chat_template
-    tokenizer.save_pretrained(other)
-    args = ("base", str(other), "--suite", "block.yaml", "--no-base")
-    assert "Their chat templates differ" in models.run(*args, code=1).output
-    found = models.json(*args, "--tokenizer", "base")
-    assert found["comparisons"][0]["drop"]["value"] == 0
-
-
-def test_new_tokens_of_an_adapter_come_with_it(models: Models, tmp_path: Path) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from ppx_ext.evaluating import checkpoints
-
-    model = tiny_model("llama")
-    model.resize_token_embeddings(400, mean_resizing=False)
-    lora = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
-    adapted: Any = get_peft_model(model, lora).eval()
-    adapted.peft_config["default"].base_model_name_or_path = str(models.folder / "base")
-    adapted.save_pretrained(tmp_path / "wide")
-    found = checkpoints.find(str(tmp_path / "wide"))
-    loaded = checkpoints.load(found, dtype="auto", device="cpu")
-    ids_BT = torch.tensor([[5, 390, 399, 7]])
-    assert torch.equal(loaded(ids_BT).logits, adapted(ids_BT).logits)
-    # The base has never seen those tokens: it is not asked with them.
-    tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens([f"<new{i}>" for i in range(400 - len(tokenizer))])
-    tokenizer.save_pretrained(tmp_path / "wide")
-    result = models.run(str(tmp_path / "wide"), "--suite", "block.yaml", code=1)
-    assert "knows 384 tokens, and its tokenizer 400" in result.output
-    models.run(str(tmp_path / "wide"), "--suite", "block.yaml", "--no-base")
