@@ -21,7 +21,7 @@ from typing import Any
 from ppx_ext import catalog as catalogs
 from ppx_ext import plan as plans
 from ppx_ext import recipes
-from ppx_ext.hosts import axolotl_config, chosen
+from ppx_ext.hosts import axolotl_config, chosen, evaluated
 from ppx_ext.hosts.axolotl_doctor import Finding
 
 STACK = (
@@ -150,9 +150,9 @@ def _block(recipe: recipes.Recipe) -> Iterator[Finding]:
             where, _, message = problem.partition(": ")
             yield _error(where, message)
         return
-    stages = {"build": plan.build, "choose": plan.choose, "mask": plan.mask, "eval": plan.eval}
+    stages = {"build": plan.build, "choose": plan.choose, "mask": plan.mask}
     asked = {name: stage for name, stage in stages.items() if stage}
-    if not asked:
+    if not asked and plan.eval is None:
         yield _error("ppx", "names no stage; for instance `mask: {use: stm}`")
     for name, stage in asked.items():
         given = {key: value for key, value in stage.dump().items() if value is not None}
@@ -160,6 +160,8 @@ def _block(recipe: recipes.Recipe) -> Iterator[Finding]:
         how = f", apply={plan.apply}" if name == "mask" else ""
         shown = chosen.described(plan) if name == "choose" else settings + how
         yield _ok(f"ppx.{name}", shown)
+    for level, said in evaluated.seen(plan):
+        yield Finding(level=level, where="ppx.eval", message=said)
 
 
 def _model(recipe: recipes.Recipe) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from ppx_ext import catalog as catalogs
 from ppx_ext import recipes, tokens
 from ppx_ext.contracts import IGNORE
-from ppx_ext.hosts import axolotl_config, chosen
+from ppx_ext.hosts import axolotl_config, chosen, evaluated
 
 if TYPE_CHECKING:
     import pydantic
@@ -62,6 +62,8 @@ def _block(settings: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if plan.choose is not None:
         yield Finding(level="ok", where="ppx.choose", message=chosen.described(plan))
+    for level, said in evaluated.seen(plan):
+        yield Finding(level=level, where="ppx.eval", message=said)
     if plan.mask is None:
         if not (plan.build or plan.choose):
             message = "no stage changes the data: this is a plain run"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ppx_ext.evaluating.described import problems
+from ppx_ext.evaluating.described import described, problems
 from ppx_ext.plan import PlanError
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ def check(plan: Plan) -> None:
     """
     if plan.eval is not None and (found := problems(plan.eval)):
         raise PlanError(found)
+
+
+def seen(plan: Plan) -> Iterator[tuple[Literal["ok", "error"], str]]:
+    """What an examination tells of the stage: what it asks for, and what each suite lacks."""
+    if plan.eval is not None:
+        yield "ok", described(plan.eval)
+        yield from (("error", problem.partition(": ")[2]) for problem in problems(plan.eval))
 
 
 def callback(plan: Plan, trainer: Any, *, say: Callable[[str], None]) -> SuiteCallback:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ppx_ext import catalog
+from ppx_ext.evaluating import measure
+from ppx_ext.plan import parse
+from ppx_ext.records import load_scores
+from ppx_ext.suites import Subject
 from tests.conftest import ROOT
+from tests.hosts import measured
 from tests.hosts.axolotl.conftest import Oracle, command_line, documents
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
@@ -60,12 +67,16 @@ def test_preprocess_then_train_scores_once(
 
 
 def test_two_processes_share_the_scoring_and_both_are_masked(
-    config: Config, oracles: Oracles, tmp_path: Path
+    config: Config, oracles: Oracles, world: SimpleNamespace, tmp_path: Path
 ) -> None:
     oracle = oracles("llama")
     line = oracle.threshold()
     path = config(
-        ppx={"mask": {"use": "stm", "ppl_threshold": line}, "shard_rows": 4},
+        ppx={
+            "mask": {"use": "stm", "ppl_threshold": line},
+            "shard_rows": 4,
+            "eval": measured.block(tmp_path / "tasks", harness=False, every=1),
+        },
         dataset_prepared_path=str(tmp_path / "prepared"),
         sample_packing=True,
         gradient_accumulation_steps=1,
@@ -81,6 +92,21 @@ def test_two_processes_share_the_scoring_and_both_are_masked(
     ranks = [json.loads((tmp_path / f"spy-{rank}.json").read_text()) for rank in (0, 1)]
     assert all(check(oracle, line, seen) for seen in ranks)
     assert ranks[0][0]["input_ids"] != ranks[1][0]["input_ids"]
+    check_evaluation(world, tmp_path)
+
+
+def check_evaluation(world: SimpleNamespace, folder: Path) -> None:
+    """What two processes measured together before training is what one measures."""
+    from transformers import AutoModelForCausalLM
+
+    plan = parse({"eval": measured.block(folder / "tasks", harness=False)}, catalog.load()).eval
+    assert plan is not None
+    base = AutoModelForCausalLM.from_pretrained(world.root / "llama", attn_implementation="eager")
+    alone = measure(plan, Subject(model=base.eval(), tokenizer=world.tokenizer))
+    assert measured.times(folder / "out") == [("before", 0), ("during", 1), ("after", 2)]
+    assert load_scores(measured.read(folder / "out")["evaluations"][0]) == alone
+    said = [str(text) for score in alone for text in score.items["response"]]
+    assert measured.responses(folder / "out")[0] == said
 
 
 def test_our_commands_under_axolotl(tmp_path: Path) -> None:

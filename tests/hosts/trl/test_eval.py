@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ import torch
 from datasets import IterableDataset
 from safetensors.torch import load_file
 
-from ppx_ext import catalog
+from ppx_ext import catalog, doctor
 from ppx_ext.evaluating import apart
-from ppx_ext.hosts import trl
+from ppx_ext.hosts import evaluated, trl
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
 from ppx_ext.plan import PlanError, parse
 from ppx_ext.records import load_scores
@@ -200,3 +201,54 @@ def streamed(lab: Lab, folder: Path, every: Any) -> Any:
 def test_a_streamed_set_is_measured_every_so_many_steps(lab: Lab, tmp_path: Path) -> None:
     streamed(lab, tmp_path, 1).train()
     assert measured.times(tmp_path / "out") == [("before", 0), ("during", 1), ("after", 2)]
+
+
+def test_an_examination_tells_of_it(lab: Lab, base: Path, tmp_path: Path) -> None:
+    gate = {"max_drop": 2, "on_breach": "stop"}
+    stage = measured.block(tmp_path / "tasks", harness=False, every=50, gate=gate)
+    path = write(tmp_path, lab, base, ppx={"eval": stage})
+    seen = [one for one in doctor.examine(str(path)).findings if one.where == "ppx.eval"]
+    assert [one.level for one in seen] == ["ok"]
+    assert "every 50 steps, at the end; gate: at most average drop 2 points" in seen[0].message
+    (tmp_path / "tasks" / "own.jsonl").unlink()
+    seen = [one for one in doctor.examine(str(path)).findings if one.where == "ppx.eval"]
+    assert [one.level for one in seen] == ["ok", "error"]
+    assert "own.jsonl" in seen[1].message
+
+
+@pytest.mark.parametrize("how", ["FSDP", "ZeRO-3"])
+def test_what_sharded_weights_cannot_do_is_refused(how: str, lab: Lab, tmp_path: Path) -> None:
+    """The accelerator is described, as none of these runs on a CPU."""
+    zero: dict[str, Any] = {"stage": 3}
+    plugin = SimpleNamespace(zero_stage=3, deepspeed_config={"zero_optimization": zero})
+    state = SimpleNamespace(deepspeed_plugin=plugin if how == "ZeRO-3" else None)
+    accelerator = SimpleNamespace(
+        state=state, distributed_type="FSDP" if how == "FSDP" else "DEEPSPEED"
+    )
+    run = SimpleNamespace(
+        accelerator=accelerator, model=lab.model(), train_dataset=lab.rows,
+        args=SimpleNamespace(load_best_model_at_end=False),
+    )  # fmt: skip
+
+    def refused(**keys: Any) -> list[str]:
+        stage = measured.block(tmp_path / "tasks", harness=False, every=1, **keys)
+        try:
+            evaluated.callback(parse({"eval": stage}, catalog.load()), run, say=print)
+        except PlanError as error:
+            return error.problems
+        return []
+
+    assert apart.sharded(run) == how
+    gathering = [] if how == "FSDP" else ["stage3_gather_16bit_weights_on_model_save"]
+    for keys, wanted in (
+        ({}, []),
+        ({"where": "here"}, ["where: auto"]),
+        ({"keep": "best"}, ["ppx eval"]),
+        ({"gate": {"max_drop": 1, "on_breach": "restore_best"}}, ["on_breach: stop"]),
+    ):
+        problems = refused(**keys)
+        assert len(problems) == len(wanted) + len(gathering)
+        assert all(part in problem for part, problem in zip(wanted, problems, strict=False))
+        assert all(part in problems[-1] for part in gathering)
+    zero["stage3_gather_16bit_weights_on_model_save"] = True
+    assert refused() == []
