@@ -88,16 +88,23 @@ class Browser:
         self._events.append(found)
 
     def open(
-        self, path: Path, *, width: int, height: int = 900, dark: bool = False, phone: bool = False
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int = 900,
+        dark: bool = False,
+        phone: bool = False,
+        media: str = "",
     ) -> None:
-        """Show a file at a size, in light or in dark."""
+        """Show a file at a size, in light or in dark, on a screen or as it is printed."""
         scale = 2 if phone else 1
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=scale, mobile=phone,
         )  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self._events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait("Page.loadEventFired")

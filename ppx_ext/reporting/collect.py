@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ MANIFEST_FILE = "manifest.json"
 RECIPE_FILE = "ppx_recipe.yaml"
 _FILES = (STUDY_FILE, EVAL_FILE, STATE_FILE, MANIFEST_FILE)
 TUNED = "the tuned model"
+_GIVEN = "# Given instead: "
 _NUMBERS = ("ti", "bwt", "drop")
 _TITLES = {
     "demo": "Demo",
@@ -105,7 +107,7 @@ def _report(found: Mapping[str, Json], folder: Path) -> Json:
         "building": [stage for stage in stages if stage["stage"] == "build"],
         "tokens": [],
         "examples": compared.get("examples", []),
-        "repeat": compared.get("repeat") or _repeat(run, evaluated, folder),
+        "repeat": compared.get("repeat") or _repeat(run, evaluated, folder, found),
         "sources": sorted([*found, *sources]),
     }  # fmt: skip
 
@@ -182,26 +184,44 @@ def _training(folder: Path, compared: Json) -> tuple[dict[str, Json], list[str]]
 
 
 def _notes(kind: str, training: Mapping[str, Json]) -> list[str]:
-    if training or kind in ("prepared", "evaluation"):
-        return []
+    """What the page leaves out, and what would bring it."""
+    found = []
     if kind == "training":
-        return [
-            f"Training curves: the trainer left no {curves.TRAINER_FILE} in this folder, nor in a "
-            "checkpoint of it."
-        ]
-    return ["Training curves: no run of this folder left its log."]
+        if not training:
+            found.append(
+                f"Training curves: the trainer left no {curves.TRAINER_FILE} in this folder, nor "
+                "in a checkpoint of it."
+            )
+        found.append(
+            "Token pages: this folder holds no prepared rows. `ppx prepare RECIPE --out DIR` makes "
+            "them, and `ppx report DIR` shows them."
+        )
+    elif kind in ("demo", "comparison") and not training:
+        found.append("Training curves: no run of this folder left its log.")
+    return found
 
 
-def _repeat(run: Json, evaluated: Json | None, folder: Path) -> Json:
+def _repeat(run: Json, evaluated: Json | None, folder: Path, names: Collection[str]) -> Json:
     plan = run.get("plan") or {}
     known = ("plan", "recipe", "records", "stages", "versions", "schema")
     others = {key: value for key, value in run.items() if key not in known}
     recipe = folder / RECIPE_FILE
     found: Json = {"command": None}
     if recipe.is_file():
-        found["recipe"] = recipe.read_text(encoding="utf-8")
+        text = recipe.read_text(encoding="utf-8")
+        what = "prepare" if MANIFEST_FILE in names else "train"
+        found["command"] = " ".join(["ppx", what, RECIPE_FILE, *_given(text)])
+        found["protocol"] = f"`{RECIPE_FILE}` of this folder; its paths start where it was run."
+        found["recipe"] = text
     elif run.get("recipe"):
         found["recipe"] = run["recipe"]
     if evaluated and evaluated.get("evaluation"):
         found["eval"] = evaluated["evaluation"]
     return {**found, "settings": plan, "versions": run.get("versions") or {}, **others}
+
+
+def _given(recipe: str) -> list[str]:
+    """Options of the command line, as the first lines of a recipe that was left tell them."""
+    lines = recipe.splitlines()
+    given = [line.removeprefix(_GIVEN).partition(" ") for line in lines if line.startswith(_GIVEN)]
+    return [word for key, _, value in given for word in (f"--{key}", shlex.quote(value))]

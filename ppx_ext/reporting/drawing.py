@@ -257,3 +257,28 @@ def _name_sources(axes: Axes) -> None:
         bbox_to_anchor=(0.0, 1.0), handlelength=1.0, handletextpad=0.5, columnspacing=1.4,
         borderaxespad=0.2,
     )  # fmt: skip
+
+
+def masked(groups: Json, *, place: int = 0) -> Plot:
+    """Targets of each kind of token: how many are masked, and how many are trained on."""
+    rows = {name: cell for name, cell in groups.items() if cell["targets"]}
+    with drawn(f"masked-{place}", width=_WIDTH, height=1.2 + 0.4 * len(rows)) as (figure, axes):
+        names = list(rows)
+        taken = [rows[name]["masked"] for name in names]
+        rest = [rows[name]["targets"] - rows[name]["masked"] for name in names]
+        axes.barh(names, rest, color=LINE, height=0.62, linewidth=0, left=taken,
+                  label="trained on")  # fmt: skip
+        axes.barh(names, taken, color=ARMS[1], height=0.62, linewidth=0, label="masked")
+        for row, name in enumerate(names):
+            share = 100 * rows[name]["masked_rate"]
+            axes.annotate(f"{share:.0f} %", (rows[name]["targets"], row), (5, 0), va="center",
+                          textcoords="offset points", color=INK, fontsize=10)  # fmt: skip
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("targets; in per cent, those masked")
+        axes.legend(
+            frameon=False, labelcolor=INK, loc="lower left", ncol=2, bbox_to_anchor=(0.0, 1.0),
+            handlelength=1.0, handletextpad=0.5, columnspacing=1.4, borderaxespad=0.2, reverse=True,
+        )  # fmt: skip
+        return plot(figure, "Targets by kind of token: masked, and trained on")

@@ -41,7 +41,15 @@ def plots_of(report: Json) -> Plots:
         found[f"chosen-{at}"] = drawing.chosen(stage["numbers"], measure=measure, place=at)
     for at, stage in enumerate(report["building"]):
         found[f"composition-{at}"] = drawing.composition(stage["numbers"], place=at)
+    for at, stage in enumerate(_masks(report)):
+        if groups := stage["numbers"].get("by_kind"):
+            found[f"masked-{at}"] = drawing.masked(groups, place=at)
     return {name: plot for name, plot in found.items() if plot is not None}
+
+
+def _masks(report: Json) -> list[Json]:
+    stages = report["stages"]
+    return [one for one in stages if one["stage"] == "mask" and "targets" in one["numbers"]]
 
 
 def compared(report: Json) -> bool:
@@ -174,7 +182,7 @@ def page(report: Json, plots: Plots, tokens: TokenView | None) -> str:
         edges=EDGES,
         compared=compared(report),
         frontier=comparison.frontier_words(report["study"]) if compared(report) else None,
-        masks=[s for s in report["stages"] if s["stage"] == "mask" and "targets" in s["numbers"]],
+        masks=_masks(report),
         format_words=format_words(report["forgetting"]["readings"]) if report["forgetting"] else [],
         differing=differing,
         on_the_way=on_the_way,

@@ -176,6 +176,7 @@ def test_a_run_that_was_not_evaluated_says_so(tmp_path: Path) -> None:
     assert found["study"] is None
     assert found["warnings"] == [NOT_EVALUATED]
     assert "left no trainer_state.json" in found["notes"][0]
+    assert "holds no prepared rows" in found["notes"][1]
 
 
 def test_a_prepared_data_set(tmp_path: Path) -> None:

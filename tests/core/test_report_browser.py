@@ -25,6 +25,7 @@ SCREENS = {
     "dark": {"width": 1280, "dark": True},
     "phone": {"width": 390, "height": 844, "phone": True},
 }
+PAPER = 690  # what A4 leaves between its margins, in CSS pixels
 KINDS = ("training", "comparison", "demo", "prepared")
 
 # What shows beyond the right edge without a region of its own to scroll in.
@@ -117,6 +118,8 @@ def test_a_page_can_be_read_aloud_and_printed(
     assert chromium.value(UNNAMED) == 0
     assert chromium.value("document.documentElement.lang") == "en"
     keep = Path(os.environ.get("PPX_SCREENSHOTS") or tmp_path)
+    chromium.open(folders[kind] / "report.html", width=PAPER, media="print")
+    assert chromium.value("document.scrollingElement.scrollWidth <= innerWidth")
     printed = chromium.pdf(keep / f"report-{kind}.pdf").read_bytes()
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 1

@@ -227,6 +227,7 @@ def test_a_recipe_is_left_without_its_secrets(tmp_path: Path) -> None:
     write_json(tmp_path / "out" / "ppx_state.json", {"plan": {}})
     report, page = written(tmp_path / "out")
     assert report["repeat"]["recipe"].startswith("# Given instead: data d.jsonl\nseed: 3")
+    assert report["repeat"]["command"] == "ppx train ppx_recipe.yaml --data d.jsonl"
     assert "hub_token: null" in page.text
 
 
