@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ppx_ext.commands.options import example
 if TYPE_CHECKING:
     from ppx_ext.eval_plan import Evaluation, Gate
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 BREACHED = 3
 """The exit code where a gate is breached, or no checkpoint is within it; errors are 1 and 2."""
 
@@ -44,10 +46,8 @@ BREACHED = 3
 @click.option("--tokenizer", metavar="PATH_OR_ID", help="Of all models.")
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="auto: as saved.",
+    type=click.Choice(DTYPES),
+    help="Else that of the recipe, else as saved (auto).",
 )
 @click.option("--device", help="For instance cuda:1 or cpu.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Prompts answered at once.")
@@ -63,17 +63,19 @@ def evaluate(as_json: bool, gate: bool, max_drop: float | None, **given: Any) ->
     from ppx_ext import eval_compare, eval_run, eval_show, listing
     from ppx_ext.evaluating.models import Loading
 
-    _check(given)
+    _check(given, gate, max_drop)
     with options.logs_aside():
-        evaluation, recipe_base = _evaluation(given)
+        evaluation, recipe = _evaluation(given)
         if given["batch_size"]:
             evaluation = eval_run.with_batch_size(evaluation, given["batch_size"])
-        names = ("tokenizer", "dtype", "device", "trust_remote_code")
-        loading = Loading(**{name: given[name] for name in names})
+        names = ("tokenizer", "device", "trust_remote_code")
+        loading = Loading(
+            dtype=given["dtype"] or recipe.dtype, **{name: given[name] for name in names}
+        )
         wanted = eval_run.Wanted(
             evaluation=evaluation,
             loading=loading,
-            recipe_base=recipe_base,
+            recipe_base=recipe.base,
             compared=not given["no_base"],
             gate=_gate(evaluation, max_drop, gate=gate, select=given["select"]),
             **{name: given[name] for name in _PASSED},
@@ -88,7 +90,7 @@ def evaluate(as_json: bool, gate: bool, max_drop: float | None, **given: Any) ->
 _PASSED = ("models", "base", "against", "which", "out", "select")
 
 
-def _check(given: Mapping[str, Any]) -> None:
+def _check(given: Mapping[str, Any], gate: bool, max_drop: float | None) -> None:
     """Options that cannot stand together.
 
     Raises:
@@ -102,6 +104,8 @@ def _check(given: Mapping[str, Any]) -> None:
     for name in ("target", "judge"):
         if given[name] and not given["tasks"]:
             raise click.UsageError(f"--{name} is about --tasks")
+    if max_drop is not None and not (gate or given["select"]):
+        raise click.UsageError("--max-drop is about --gate and --select")
     if given["which"] and given["against"] is None:
         raise click.UsageError("--which is about --against")
     if given["no_base"] and (given["base"] or given["against"]):
@@ -124,8 +128,16 @@ def _gate(
     return evaluation.gate if gate or select else None
 
 
-def _evaluation(given: Mapping[str, Any]) -> tuple[Evaluation, str | None]:
-    """What to measure, and the base that a recipe names.
+@dataclass(frozen=True, kw_only=True)
+class _OfRecipe:
+    """What a recipe says of the models that are measured."""
+
+    base: str | None = None
+    dtype: str = "auto"
+
+
+def _evaluation(given: Mapping[str, Any]) -> tuple[Evaluation, _OfRecipe]:
+    """What to measure, and what a recipe says beside it.
 
     Raises:
         ValueError: it cannot be read, or asks for nothing.
@@ -133,15 +145,17 @@ def _evaluation(given: Mapping[str, Any]) -> tuple[Evaluation, str | None]:
     if given["recipe"]:
         return _of_recipe(given["recipe"])
     if given["suite"]:
-        return _parsed(_block_of(given["suite"])), None
-    if given["tasks"]:
-        return _parsed(_block_of_tasks(given["tasks"], given["target"], given["judge"])), None
-    from ppx_ext.evaluating.store import read_evaluations
+        block = _block_of(given["suite"])
+    elif given["tasks"]:
+        block = _block_of_tasks(given["tasks"], given["target"], given["judge"])
+    else:
+        from ppx_ext.evaluating.store import read_evaluations
 
-    return _parsed(read_evaluations(given["against"])["evaluation"]), None
+        block = read_evaluations(given["against"])["evaluation"]
+    return _parsed(block), _OfRecipe()
 
 
-def _of_recipe(name: str) -> tuple[Evaluation, str | None]:
+def _of_recipe(name: str) -> tuple[Evaluation, _OfRecipe]:
     from ppx_ext import catalog, plan
 
     recipe = options.load(name)
@@ -150,8 +164,9 @@ def _of_recipe(name: str) -> tuple[Evaluation, str | None]:
         raise ValueError(f"{recipe.path} has no `eval:` in its `ppx:` block, so nothing to measure")
     if quantised := [key for key in _QUANTISED if recipe.settings.get(key)]:
         click.echo(f"{recipe.path}: `{quantised[0]}` is for training; here weights are as saved")
-    key = {"trl": "model_name_or_path", "axolotl": "base_model"}[recipe.host]
-    return found, recipe.settings.get(key)
+    base = recipe.settings.get({"trl": "model_name_or_path", "axolotl": "base_model"}[recipe.host])
+    dtype = recipe.settings.get("dtype") if recipe.host == "trl" else None
+    return found, _OfRecipe(base=base, dtype=dtype if dtype in DTYPES else "auto")
 
 
 _QUANTISED = ("load_in_4bit", "load_in_8bit")

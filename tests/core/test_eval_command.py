@@ -151,6 +151,12 @@ def test_a_recipe_names_block_and_base(models: Models, tmp_path: Path) -> None:
         found = models.json("run/checkpoint-10", "--recipe", str(recipe), "--out", "measured")
         assert found["base"]["path"] == "base"
         assert found["comparisons"][0]["drop"]["value"] == pytest.approx(100 / 3)
+    # Weights are read as the recipe reads them, unless the command says otherwise.
+    recipe = tmp_path / "r.trl.yaml"
+    recipe.write_text(f"dtype: bfloat16\n{recipe.read_text()}")
+    for dtype, kept in (((), False), (("--dtype", "auto"), True)):
+        args = ("base", "--recipe", str(recipe), "--no-base", "--out", "measured", *dtype)
+        assert models.json(*args)["models"][0]["kept"] is kept
     bare = tmp_path / "bare.trl.yaml"
     bare.write_text("model_name_or_path: base\nppx: {}\n")
     assert "has no `eval:`" in models.run("base", "--recipe", str(bare), code=1).output

@@ -33,6 +33,7 @@ def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
         (("base", "--suite", "block.yaml", "--target", "law"), 2, "--target is about --tasks"),
         (("base", "--suite", "block.yaml", "--which", "x"), 2, "--which is about --against"),
         (("base", "--suite", "block.yaml", "--no-base", "--base", "b"), 2, "--no-base, and yet"),
+        (("base", "--suite", "block.yaml", "--max-drop", "1"), 2, "--max-drop is about --gate"),
         (("/no/such/place", "--suite", "block.yaml"), 1, "there is no folder /no/such/place"),
         (("no-such/model", "--suite", "block.yaml"), 1, "'no-such/model' is neither a folder"),
         (("run/checkpoint-7*", "--suite", "block.yaml"), 1, "no folder like run/checkpoint-7*"),
