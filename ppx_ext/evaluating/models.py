@@ -7,6 +7,7 @@ other model as ``after`` with its ``name``.
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import ppx_ext
 from ppx_ext.eval_plan import Evaluation
 from ppx_ext.evaluating import checkpoints, store
 from ppx_ext.evaluating.checkpoints import Checkpoint
@@ -151,7 +151,7 @@ class Measuring:
                 "suites": store.suites_of(self._evaluation.dump()),
                 "files": _files(self._evaluation),
                 "dtype": self._loading.dtype,
-                "version": ppx_ext.__version__,
+                "version": importlib.metadata.version("ppx-ext"),
             }
         )
 
