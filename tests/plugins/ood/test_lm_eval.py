@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import subprocess
@@ -10,16 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
 
 import ppx_ood
-from ppx_ext import Subject, TaskScore
+from ppx_ext import Subject
 from ppx_ext.catalog import load
+from ppx_ext.evaluating.store import read_items
+from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
 from ppx_ext.plan import PlanError, parse
 from ppx_ood import harness_tasks
 from ppx_ood.harness import SETS, HarnessSettings, check, evaluate
+from tests.hosts import measured
+from tests.hosts.trl.lab import arguments, chats, lora
 from tests.models import tiny_model, tiny_tokenizer
 from tests.plugins.ood.conftest import Lab
 from tests.plugins.ood.local_tasks import SAID, SUMS
@@ -41,21 +47,27 @@ def settings(lab: Lab, *tasks: Any, **more: Any) -> HarnessSettings:
     )
 
 
-def lora(model: Any, seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    config = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
-    return peft.get_peft_model(model, config)
+def train(lab: Lab, folder: Path) -> None:
+    """A LoRA on the lab's model, trained in TRL and measured there before and after."""
+    names = {"tasks": NAMES, "include_path": str(lab.tasks), "batch_size": 4}
+    trainer = PpxSFTTrainer(
+        model=copy.deepcopy(lab.model),
+        args=arguments(folder, ppx={"eval": {"use": "lm_eval", **names}}),
+        train_dataset=Dataset.from_list(chats()),
+        processing_class=lab.tokenizer,
+        peft_config=lora(),
+    )
+    trainer.train()
+    trainer.save_model(str(folder / "lora"))
 
 
 @pytest.fixture(scope="module")
 def told(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """What lm-eval's command line writes of a full checkpoint, and of an adapter on it."""
+    """What lm-eval's command line writes of a checkpoint, and of an adapter trained on it."""
     folder = tmp_path_factory.mktemp("checkpoints")
     lab.model.save_pretrained(folder / "full")
     lab.tokenizer.save_pretrained(folder / "full")
-    from transformers import AutoModelForCausalLM
-
-    lora(AutoModelForCausalLM.from_pretrained(folder / "full")).save_pretrained(folder / "lora")
+    train(lab, folder)
     common = ["--model", "hf", "--tasks", ",".join(NAMES), "--include_path", str(lab.tasks)]
     common += ["--batch_size", "4", "--device", "cpu", "--log_samples", "--output_path"]
     model = f"pretrained={folder / 'full'},dtype=float32"
@@ -71,53 +83,54 @@ def told(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Pat
     return {"full": folder / "of_full", "lora": folder / "of_lora", "folder": folder}
 
 
-def told_samples(folder: Path, task: str) -> list[Any]:
+def told_of(folder: Path, task: str, name: str) -> list[Any]:
+    """The command line's samples of a task through one filter, in order."""
     (path,) = folder.glob(f"*/samples_{task}_2*.jsonl")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = [sample for sample in found if sample["filter"] == name]
+    return sorted(kept, key=lambda one: one["doc_id"])
 
 
-def assert_same(score: TaskScore, folder: Path, parts: list[str], metric: str, name: str) -> None:
-    """Every item's value and response are those of the command line."""
-    samples = [
-        sample
-        for part in parts
-        for sample in sorted(told_samples(folder, part), key=lambda one: one["doc_id"])
-        if sample["filter"] == name
-    ]
-    assert list(score.correct) == [sample[metric] for sample in samples]
-    assert score.items["doc"] == [sample["doc_id"] for sample in samples]
-    if isinstance(samples[0]["resps"][0][0], str):  # generated; else it is how likely an option is
-        assert score.items["response"] == [sample["resps"][0][0] for sample in samples]
+def assert_told(folder: Path, task: str, correct: Any, flexible: Any, responses: Any) -> None:
+    """Every item's values and response are those of the command line."""
+    parts = ["local_mmlu_0", "local_mmlu_1"] if task == "local_mmlu" else [task]
+    metric = {"local_arc": "acc_norm", "local_mmlu": "acc"}.get(task, "exact_match")
+    name = "strict-match" if metric == "exact_match" else "none"
+    samples = [sample for part in parts for sample in told_of(folder, part, name)]
+    assert list(correct) == [sample[metric] for sample in samples]
+    if metric == "exact_match":
+        assert list(responses) == [sample["resps"][0][0] for sample in samples]
+        loose = told_of(folder, task, "flexible-extract")
+        assert list(flexible) == [sample["exact_match"] for sample in loose]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "lora"])
-def test_agrees_item_by_item_with_the_command_line(
-    lab: Lab, told: Mapping[str, Path], kind: str
-) -> None:
-    from transformers import AutoModelForCausalLM
-
+def test_agrees_item_by_item_with_the_command_line(lab: Lab, told: Mapping[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(told["folder"] / "full").eval()
-    if kind == "lora":
-        model = peft.PeftModel.from_pretrained(model, told["folder"] / "lora").eval()
-    subject = Subject(model=model, tokenizer=lab.tokenizer)
-    found = evaluate(settings(lab, *NAMES, chat_template=kind == "lora"), subject)
-    scores = {score.task: score for score in found}
-    folder = told[kind]
-    assert_same(scores["local_arc"], folder, ["local_arc"], "acc_norm", "none")
-    for task in ("local_gsm8k", "local_gsm8k_fewshot"):
-        assert_same(scores[task], folder, [task], "exact_match", "strict-match")
-        flexible = [
-            sample["exact_match"]
-            for sample in told_samples(folder, task)
-            if sample["filter"] == "flexible-extract"
-        ]
-        assert list(scores[task].readings["flexible"]) == flexible
-    assert_same(scores["local_mmlu"], folder, ["local_mmlu_0", "local_mmlu_1"], "acc", "none")
-    (path,) = folder.glob("*/results_*.json")
+    found = evaluate(settings(lab, *NAMES), Subject(model=model, tokenizer=lab.tokenizer))
+    for score in found:
+        flexible = score.readings.get("flexible")
+        assert_told(told["full"], score.task, score.correct, flexible, score.items["response"])
+    (path,) = told["full"].glob("*/results_*.json")
     results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    scores = {score.task: score for score in found}
     assert scores["local_mmlu"].accuracy == pytest.approx(results["local_mmlu"]["acc,none"])
-    assert {score.accuracy for score in found} != {0.0}
+    assert scores["local_gsm8k"].accuracy == 0.5
+    assert 0 < scores["local_arc"].accuracy < 1
+
+
+@pytest.mark.slow
+def test_a_run_measures_what_the_command_line_does_of_what_it_saved(
+    told: Mapping[str, Path],
+) -> None:
+    out = told["folder"] / "out"
+    before, rows = (read_items(out / one["items"]) for one in measured.read(out)["evaluations"])
+    for task in NAMES:
+        items = [row for row in rows if row["task"] == task]
+        flexible = [row["readings"].get("flexible") for row in items]
+        responses = [row["response"] for row in items]
+        assert_told(told["lora"], task, [row["correct"] for row in items], flexible, responses)
+    assert [row["response"] for row in rows] != [row["response"] for row in before]
 
 
 def test_a_lost_format_is_seen_apart_from_a_lost_skill(lab: Lab) -> None:
@@ -277,17 +290,17 @@ def test_what_is_no_score_is_refused(lab: Lab, task: Any, message: str) -> None:
 def test_wrong_settings_are_told_with_their_key(lab: Lab) -> None:
     catalog = load([("ppx-ext", ppx_ood)])
 
-    def told_of(block: Any) -> str:
+    def problems_of(block: Any) -> str:
         with pytest.raises(PlanError) as error:
             parse({"eval": {"use": "lm_eval", **block}}, catalog)
         return "\n".join(error.value.problems)
 
-    assert "ppx.eval.tasks.0.limits: unknown key" in told_of(
+    assert "ppx.eval.tasks.0.limits: unknown key" in problems_of(
         {"tasks": [{"name": "a", "limits": 3}]}
     )
-    assert "share the name 'a'" in told_of({"tasks": ["a", "a"]})
-    assert "ppx.eval.sets.0" in told_of({"sets": "stmm"})
-    assert "name lm-eval's tasks" in told_of({})
+    assert "share the name 'a'" in problems_of({"tasks": ["a", "a"]})
+    assert "ppx.eval.sets.0" in problems_of({"sets": "stmm"})
+    assert "name lm-eval's tasks" in problems_of({})
     plan = parse({"eval": {"use": "lm_eval", "tasks": "a", "sets": "s3ft"}}, catalog)
     assert plan.eval is not None
     names = [task.name for task in plan.eval.suites[0].stage.settings.all_tasks]
