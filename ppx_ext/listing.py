@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -48,12 +49,46 @@ def settings_of(model: type[BaseModel]) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-def recipes(folders: Sequence[Path]) -> Entries:
-    """One entry for each shipped recipe: name, what it is, file."""
+def recipes(
+    folders: Sequence[Path],
+    *,
+    method: str | None = None,
+    model: str | None = None,
+    task: str | None = None,
+    host: str | None = None,
+) -> Entries:
+    """One entry for each shipped recipe: its name, its parts, and what its head says.
+
+    Args:
+        folders: of other methods' recipes, beside our own.
+        method, host: only those of exactly this name.
+        model, task: only those whose name holds this.
+    """
+    found = [_recipe(folder, file) for folder, file in own.shipped(folders)]
+    exact = {"method": method, "host": host}
+    parts = {"model": model, "task": task}
     return [
-        {"name": own.recipe_name(folder, file), "what": own.summary(file), "file": str(file)}
-        for folder, file in own.shipped(folders)
+        entry
+        for entry in found
+        if all(value in (None, entry[key]) for key, value in exact.items())
+        and all(value is None or value.lower() in entry[key] for key, value in parts.items())
     ]
+
+
+def _recipe(folder: Path, file: Path) -> Mapping[str, Any]:
+    name = own.recipe_name(folder, file)
+    stem, _, host = name.rpartition(".")
+    *method, model, task = ("", "", *stem.split("/"))
+    return {
+        "name": name,
+        "what": own.summary(file),
+        "method": "/".join(part for part in method if part),
+        "model": model,
+        "task": task,
+        "host": host,
+        **own.head(file),
+        "file": str(file),
+    }
 
 
 def as_json(entries: Any) -> str:
@@ -73,11 +108,39 @@ def show_methods(entries: Entries) -> None:
 
 
 def show_recipes(entries: Entries) -> None:
-    """A table of recipes for the terminal."""
-    table = _table("recipe", "what it is")
+    """A table of recipes for the terminal: one line for the two hosts of a pair."""
+    table = _table("recipe (METHOD/MODEL/TASK)", "hosts", "arXiv", "card")
+    table.columns[0].no_wrap = True
+    pairs: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
-        table.add_row(entry["name"], entry["what"])
+        pairs.setdefault(entry["name"].rpartition(".")[0], []).append(entry)
+    for name, pair in pairs.items():
+        hosts = "both" if len(pair) > 1 else pair[0]["host"]
+        papers = re.findall(r"arXiv (\d{4}\.\d{5})", pair[0]["paper"])
+        table.add_row(name, hosts, " ".join(dict.fromkeys(papers)), _card(pair[0]["memory"]))
     _print(table)
+
+
+def _card(memory: str) -> str:
+    """``four cards of 80 GB or more`` as ``4 x 80 GB``."""
+    found = re.search(r"(?:(two|four|eight) cards.*?)?(\d+ GB)|CPU", memory)
+    if found is None or found[2] is None:
+        return found[0] if found else ""
+    many = {"two": "2 x ", "four": "4 x ", "eight": "8 x "}
+    return many.get(found[1] or "", "") + found[2]
+
+
+def show_recipe(file: Path) -> None:
+    """A recipe's text, in colours where the terminal has them, and else as it is."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    text, console = file.read_text(encoding="utf-8"), Console(markup=False, highlight=False)
+    if console.is_terminal and file.suffix in (".yaml", ".py"):
+        lexer = {".yaml": "yaml", ".py": "python"}[file.suffix]
+        console.print(Syntax(text, lexer, background_color="default"), soft_wrap=True)
+    else:
+        console.file.write(text)
 
 
 def _setting(name: str, about: Mapping[str, Any]) -> str:

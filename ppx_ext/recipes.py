@@ -7,6 +7,7 @@ A recipe is found by its path, or by its name among the shipped ones
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +102,25 @@ def summary(file: Path) -> str:
     return first.lstrip("# ").strip()
 
 
+def head(file: Path) -> dict[str, str]:
+    """What the comment at the head of a recipe says of its paper and its memory; empty if nothing.
+
+    The paper is its arXiv number, with the table; the memory is the size of the card or cards.
+    """
+    text = file.read_text(encoding="utf-8").partition("\n\n")[0]
+    paper = re.search(r"^# Paper: +(.*?)(?:[:;]|$)", text, re.MULTILINE)
+    hardware = re.search(r"^# Hardware: +([^;:(\n]*)", text, re.MULTILINE)
+    return {
+        "paper": paper[1].strip() if paper else "",
+        "memory": hardware[1].strip() if hardware else "",
+    }
+
+
 def copy(name: str, destination: Path, *, folders: Sequence[Path] = ()) -> Path:
     """Copy a shipped recipe to a file or into a folder; returns the new file.
+
+    Under another name, the commands in its head and the folders it writes to get that name, so that
+    two copies never write over each other.
 
     Raises:
         RecipeError: there is no such recipe, or the file is there already.
@@ -112,10 +130,18 @@ def copy(name: str, destination: Path, *, folders: Sequence[Path] = ()) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
+            file.write(_renamed(source.read_text(encoding="utf-8"), source.name, target.name))
     except FileExistsError:
         raise RecipeError(f"{target} is there already; give another name") from None
     return target
+
+
+def _renamed(text: str, old: str, new: str) -> str:
+    if old == new or not new.endswith(".yaml"):
+        return text
+    stem = new.removesuffix(".yaml")
+    folders = r"^(output_dir: out|dataset_prepared_path: prepared)/\S+"
+    return re.sub(folders, rf"\1/{stem}", text, flags=re.MULTILINE).replace(old, new)
 
 
 def _files(folder: Path) -> list[Path]:

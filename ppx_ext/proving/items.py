@@ -81,7 +81,8 @@ def _lm_eval(suite: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if not _is_written(task["name"]):
             task.pop("filter", None)
     said = ", ".join(task["name"] for task in tasks)
-    made = {**suite, "tasks": tasks, "include_path": [FOLDER], "limit": ITEMS, "batch_size": 4}
+    here = str(Path(FOLDER).absolute())  # lm-eval's index of a folder is kept by its name
+    made = {**suite, "tasks": tasks, "include_path": [here], "limit": ITEMS, "batch_size": 4}
     return made, [
         f"lm-eval's {said}: {ITEMS} made-up items of the same kind each, without examples"
     ]
@@ -99,8 +100,8 @@ def _tasks(suite: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if use == "code" and no_sandbox():
             said.append(f"{task['name']}: judge code -> exact ({no_sandbox()})")
             task["judge"] = "exact"
-        elif isinstance(judge, Mapping) and "generator" in judge:
-            said.append(f"{task['name']}: the judge's generator -> judge exact")
+        elif use == "llm":
+            said.append(f"{task['name']}: judge llm -> exact (a small model gives no verdicts)")
             task["judge"] = "exact"
     suite["max_new_tokens"] = NEW_TOKENS
     return suite, [*said, f"tasks: the first {ITEMS} items of each, {NEW_TOKENS} new tokens"]
@@ -114,10 +115,10 @@ def _code(suite: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return made, [f"code -> as many local questions of suite `tasks` ({why})"]
     for task in tasks:
         style = task.get("style") or ("humaneval" if "humaneval" in task["name"] else "mbpp")
-        task |= {"path": _write(f"{style}.jsonl", [_PROGRAMS[style]]), "limit": 1}
+        task |= {"path": _write(f"{style}.jsonl", [_PROGRAMS[style]] * ITEMS), "limit": ITEMS}
     said = ", ".join(task["name"] for task in tasks)
     made = {**suite, "tasks": tasks, "max_new_tokens": NEW_TOKENS}
-    return made, [f"code's {said}: one made-up program each"]
+    return made, [f"code's {said}: {ITEMS} made-up programs each"]
 
 
 def _perplexity(suite: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -8,7 +8,9 @@ measured. Everything that had to be another is told (`swaps`). Many recipes run 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
+import json
 import os
 import re
 import runpy
@@ -21,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ppx_ext import recipes, reporting, rows
-from ppx_ext.proving import proofs, published, swaps, teaching
+from ppx_ext.files import fingerprint
+from ppx_ext.proving import proofs, published, stand_ins, swaps, teaching
 from ppx_ext.records import write_text
 
 EXAMPLES = 8
@@ -42,6 +45,7 @@ class Smoked:
         swaps: what had to be another than in the recipe, and why.
         proved: what was seen of the result, or nothing where it failed.
         error: why it failed; empty where it did not.
+        same_as: the recipe whose run this is too: after the swaps the two are the very same.
         seconds: wall time.
     """
 
@@ -51,6 +55,7 @@ class Smoked:
     proved: Sequence[str]
     error: str
     seconds: float
+    same_as: str = ""
 
     @property
     def ok(self) -> bool:
@@ -62,19 +67,29 @@ class Smoked:
         return {**asdict(self), "ok": self.ok}
 
 
-def smoke(file: Path, out: Path) -> Smoked:
+def smoke(file: Path, out: Path, known: dict[str, Smoked] | None = None) -> Smoked:
     """Run a recipe with a small model on few rows; what goes wrong is in ``error``.
 
     Args:
         file: the recipe; its host must be installed.
         out: an empty or new folder.
+        known: earlier runs, by what they ran; this one is added, or taken from there.
     """
-    started, said, proved, error = time.perf_counter(), [], [], ""
+    known = {} if known is None else known
+    started, error, key = time.perf_counter(), "", str(file)
+    said: list[str] = []
+    proved: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
     recipe = recipes.load(file.absolute())
     with (out / "log.txt").open("w", encoding="utf-8") as log, _aside(out, log):
         try:
-            said = _prepared(recipe)
+            change, about, said = _changed_settings(recipe)
+            key = _key(recipe.host, change, about, said)
+            if key in known:
+                return dataclasses.replace(
+                    known[key], recipe=str(file), swaps=said, seconds=0.0, same_as=known[key].recipe
+                )
+            _make_models(about, change)
             _run(recipe.host)
             reporting.write(Path(swaps.OUT))
             proved = proofs.of(recipe.block, Path(swaps.OUT), Path(_model(recipe)))
@@ -82,9 +97,10 @@ def smoke(file: Path, out: Path) -> Smoked:
             traceback.print_exc(file=log)
             error = f"{type(raised).__name__}: {raised}"
     seconds = round(time.perf_counter() - started, 2)
-    return Smoked(
+    known[key] = Smoked(
         recipe=str(file), folder=str(out), swaps=said, proved=proved, error=error, seconds=seconds
     )
+    return known[key]
 
 
 def smoke_all(files: Sequence[Path], out: Path, said: Callable[[Smoked], None]) -> list[Smoked]:
@@ -100,12 +116,13 @@ def smoke_all(files: Sequence[Path], out: Path, said: Callable[[Smoked], None]) 
                 f"{host} is not installed here: pip install 'ppx-ext[axolotl]', or give --host"
             )
     done: list[Smoked] = []
+    known: dict[str, Smoked] = {}
     # Axolotl changes functions of transformers for good.
     for at, file in enumerate(sorted(files, key=lambda file: ".axolotl." in file.name)):
         folder = out / f"{at:03}-{'-'.join(file.parts[-3:]).removesuffix('.yaml')}"
         if folder.exists():
             raise ValueError(f"{folder} is there already; give another --out, or remove it")
-        done.append(smoke(file, folder))
+        done.append(smoke(file, folder, known))
         said(done[-1])
     return done
 
@@ -119,6 +136,8 @@ def show(smoked: Smoked) -> None:
     level = Text("ok", style="green") if smoked.ok else Text("failed", style="bold red")
     line = Text.assemble(level, f" {smoked.recipe} ({smoked.seconds:.1f} s)")
     console.print(line, soft_wrap=True)
+    if smoked.same_as:
+        console.print(Text(f"  the same, after its swaps, as {smoked.same_as}"), soft_wrap=True)
     for word, lines in (("swapped", smoked.swaps), ("proved", smoked.proved)):
         for one in lines:
             console.print(Text(f"  {word}  {one}", style="dim"), soft_wrap=True)
@@ -126,25 +145,34 @@ def show(smoked: Smoked) -> None:
         console.print(Text(f"  {smoked.error}\n  see {smoked.folder}/log.txt"), soft_wrap=True)
 
 
-def _prepared(recipe: recipes.Recipe) -> list[str]:
-    """Make rows, models and the changed recipe in the current folder; gives what was swapped."""
-    scripts = _make_rows(recipe)
-    name = recipe.settings[_MODEL_KEY[recipe.host]]
+def _changed_settings(
+    recipe: recipes.Recipe,
+) -> tuple[swaps.Changes, published.Published | None, list[str]]:
+    """Make the rows and write the changed recipe; its model is None where it is run as it is."""
+    import yaml
+
+    scripts, key = _make_rows(recipe), _MODEL_KEY[recipe.host]
+    name = recipe.settings[key]
     about = None if name == EMBEDDED else _published(name)
     attention = "eager" if about and about.config.get("attn_logit_softcapping") else "sdpa"
     change = getattr(swaps, f"of_{recipe.host}")(recipe.settings, attention)
     if about is None:
-        change.settings[_MODEL_KEY[recipe.host]] = EMBEDDED
-        change.said = [line for line in change.said if not line.startswith(_MODEL_KEY[recipe.host])]
-    else:
-        _make_models(about, change)
-    import yaml
-
+        change.settings[key] = EMBEDDED
+        change.said = [line for line in change.said if not line.startswith(key)]
     write_text(Path(_changed(recipe.host)), yaml.safe_dump(change.settings, sort_keys=False))
-    made = [
-        f"data: {script}, of {EXAMPLES} made-up rows of the published shape" for script in scripts
-    ]
-    return [*made, *change.said, "device: CPU, in one process"]
+    made = [f"data: {script}, made-up rows of the published shape" for script in scripts]
+    return change, about, [*made, *change.said, "device: CPU, in one process"]
+
+
+def _key(
+    host: str, change: swaps.Changes, about: published.Published | None, said: Sequence[str]
+) -> str:
+    """All that a run depends on: two recipes that share it would do the very same."""
+    rows_made = [line for line in said if line.startswith("data: ")]
+    model = None if about is None else stand_ins.shape(about)
+    here = str(Path.cwd())
+    text = json.dumps(change.settings, sort_keys=True).replace(here, "")
+    return fingerprint([host, text, change.models, model, rows_made])
 
 
 def _make_rows(recipe: recipes.Recipe) -> list[str]:
@@ -169,7 +197,9 @@ def _cut(folder: Path) -> None:
         file.write_text("".join(lines[:EXAMPLES]), encoding="utf-8")
 
 
-def _make_models(about: published.Published, change: swaps.Changes) -> None:
+def _make_models(about: published.Published | None, change: swaps.Changes) -> None:
+    if about is None:
+        return
     chats = _chats()
     teaching.write(about, Path(swaps.MODEL), chats)
     if any(line.startswith("ppx.mask.tuned") for line in change.said):
@@ -223,7 +253,10 @@ def _model(recipe: recipes.Recipe) -> str:
 @contextlib.contextmanager
 def _aside(folder: Path, log: Any) -> Iterator[None]:
     """In ``folder``, with what is printed in its log, and the environment put back."""
-    before = dict(os.environ)
+    import torch
+
+    before, threads = dict(os.environ), torch.get_num_threads()
+    torch.set_num_threads(1)  # several wait for each other longer than so small a model computes
     try:
         with (
             contextlib.chdir(folder),
@@ -232,6 +265,7 @@ def _aside(folder: Path, log: Any) -> Iterator[None]:
         ):
             yield
     finally:
+        torch.set_num_threads(threads)
         os.environ.clear()
         os.environ.update(before)
 

@@ -47,6 +47,13 @@ def write_model(about: Published, folder: Path, corpus: Iterable[str], *, seed: 
     return model
 
 
+def shape(about: Published) -> dict[str, Any]:
+    """All that a small model is made from, but for the corpus of its tokenizer."""
+    words = tokenizer(about.special, about.template, ())
+    config = small_config(about.config, words).to_dict()
+    return {"config": config, "special": about.special.all(), "template": about.template}
+
+
 def small_config(published: Mapping[str, Any], words: PreTrainedTokenizerFast) -> Any:
     """The configuration of the same architecture with small sizes and this vocabulary."""
     from transformers import AutoConfig

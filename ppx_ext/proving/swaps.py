@@ -168,15 +168,15 @@ def _build(stage: Changes) -> None:
 
 
 def _judge(stage: Changes, judge: Any) -> Any:
-    """A judge that is a model asks the small one; code is run where a sandbox is to be had."""
+    """No model judges here; code is run where a sandbox is to be had."""
     if isinstance(judge, list):
         return [_judge(stage, one) for one in judge]
-    if isinstance(judge, Mapping) and "generator" in judge:
-        stage.said.append("judge.generator: the small model judges")
-        judge = {key: value for key, value in judge.items() if key != "generator"}
     use = judge.get("use") if isinstance(judge, Mapping) else judge
     if use == "code" and (why := items.no_sandbox()):
         stage.said.append(f"judge: code -> exact ({why})")
+        return "exact"
+    if use == "llm":
+        stage.said.append("judge: llm -> exact (a small random model gives no verdicts)")
         return "exact"
     return judge
 

@@ -108,10 +108,10 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path) -> None:
     listed = json.loads(ppx("recipes", "list", "--json").output)
     (entry,) = [entry for entry in listed if entry["name"] == name]
     assert entry["what"].startswith("Selective Token Masking on MBPP, Gemma-2-2B-it")
-    assert name in ppx("recipes", "list").output
+    assert name.removesuffix(".trl") in ppx("recipes", "list").output
     shown = ppx("recipes", "show", name).output
-    assert ppx("recipes", "copy", name, tmp_path / "a.trl.yaml").exit_code == 0
-    assert (tmp_path / "a.trl.yaml").read_text() == shown
+    assert ppx("recipes", "copy", name, tmp_path).exit_code == 0
+    assert (tmp_path / "mbpp.trl.yaml").read_text() == shown
 
 
 @pytest.mark.parametrize(

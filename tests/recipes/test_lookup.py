@@ -78,6 +78,27 @@ def test_copy_writes_the_same_text_and_never_over_a_file(tmp_path: Path) -> None
         recipes.copy(NAME, tmp_path)
 
 
+def test_a_copy_under_another_name_writes_to_folders_of_its_own(tmp_path: Path) -> None:
+    name = "stm/gemma-2-2b-it/mbpp.axolotl"
+    mine = recipes.copy(name, tmp_path / "mine.axolotl.yaml")
+    settings, old = recipes.load(mine).settings, recipes.load(name).settings
+    assert settings["output_dir"] == "out/mine.axolotl"
+    assert settings["dataset_prepared_path"] == "prepared/mine.axolotl"
+    assert {key for key in old if old[key] != settings[key]} == {
+        "output_dir",
+        "dataset_prepared_path",
+    }
+    assert "axolotl train mine.axolotl.yaml" in mine.read_text(encoding="utf-8")
+    assert "mbpp.axolotl.yaml" not in mine.read_text(encoding="utf-8")
+
+
+def test_the_head_tells_paper_and_memory(tmp_path: Path) -> None:
+    text = "# T\n#\n# Paper:    arXiv 1, Table 2: x\n# Hardware: one card of 24 GB (e)\n\na: 1"
+    path = write(tmp_path, "a.trl.yaml", text)
+    assert recipes.head(path) == {"paper": "arXiv 1, Table 2", "memory": "one card of 24 GB"}
+    assert recipes.head(write(tmp_path, "b.trl.yaml", "a: 1")) == {"paper": "", "memory": ""}
+
+
 def test_copy_makes_the_folders_of_a_new_name(tmp_path: Path) -> None:
     assert recipes.copy(NAME, tmp_path / "new" / "my.trl.yaml").is_file()
 
