@@ -36,6 +36,9 @@ Row: TypeAlias = Mapping[str, Any]
 Numbers: TypeAlias = Mapping[str, Any]
 """Plain JSON values (numbers, strings, lists, mappings of them) that a record keeps."""
 
+SOURCE, GOLD = "ppx_source", "gold"
+"""Column that a builder writes: where a row's target comes from; `GOLD` is the user's own text."""
+
 IGNORE = -100
 """The label that both hosts, and torch's cross-entropy, leave out of the loss."""
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppx_ext.contracts import GOLD as GOLD
 from ppx_ext.contracts import IGNORE, Example
+from ppx_ext.contracts import SOURCE as SOURCE
 from ppx_ext.tokens import from_labels
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 ROW = "ppx_row"
 """Column with the row's position in the user's data; without it, rows are counted from 0."""
-
-SOURCE, GOLD = "ppx_source", "gold"
-"""Column that a builder writes: where a row's target comes from; `GOLD` is the user's own text."""
 
 NEEDED = ("input_ids", "labels")
 CHUNK_ROWS = 4096

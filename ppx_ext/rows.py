@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ppx_ext.chats import Skip
-from ppx_ext.contracts import Row
-from ppx_ext.examples import GOLD, SOURCE
+from ppx_ext.contracts import GOLD, SOURCE, Row
 from ppx_ext.readers import Found, Source, read_rows
 
 PROMPTS = ("prompt", "question", "instruction", "query", "problem")
