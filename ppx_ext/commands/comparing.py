@@ -122,6 +122,8 @@ def _recipe(recipe: str, *, data: str | None, model: str | None) -> Any:
     import dataclasses
 
     loaded = options.load(recipe)
+    if data is None and model is None:
+        return loaded
     settings = dict(loaded.settings)
     if loaded.host == "trl":
         if model is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,12 @@ def check(wanted: Wanted) -> tuple[Job, ...]:
     """
     if not isinstance(wanted.recipe.block, Mapping):
         raise ValueError(f"{wanted.recipe.path} has no `ppx:` block that is a mapping")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "a launcher (torchrun, accelerate launch) makes its processes train one model "
+            "together; here each trains its own. Start `ppx compare` itself, once or on several "
+            "machines with one --out, and give --workers"
+        )
     if not wanted.seeds or len(set(wanted.seeds)) < len(wanted.seeds):
         raise ValueError("give at least one seed, and none twice")
     if not wanted.arms:

@@ -43,7 +43,6 @@ _CHANGES = ("ti", "bwt")
 _MEASURED = (*_CHANGES, "drop")
 _OF_BASE = ("target", "other", "perplexity")
 _WIDE = 4
-_PLANNED = ("reference", "base")
 
 
 def show(report: Json, *, out: Path, seconds: float, console: Console | None = None) -> None:
@@ -59,9 +58,10 @@ def show(report: Json, *, out: Path, seconds: float, console: Console | None = N
         f"deviation over {count} seed{'s' if count > 1 else ''}, [ ] a 95 % interval over items.\n",
         style="dim",
     )
-    for sentence in (said := _said(study)):
+    said = _said(report)
+    for sentence in said:
         console.print(Text.assemble(("· ", "bold"), sentence))
-    if more := sum(bool(test[key]) for test in study["tests"] for key in _KEYS) - len(said):
+    if more := len(report["verdict"]) - len(said):
         console.print(Text(f"  {more} more sentences, on all other pairs: in the report.", "dim"))
     if report["warnings"]:
         console.print("\n[yellow]Before you believe it:[/yellow]")
@@ -72,19 +72,15 @@ def show(report: Json, *, out: Path, seconds: float, console: Console | None = N
     )
 
 
-_KEYS = ("target", "other")
-
-
-def _said(study: Json) -> list[str]:
-    """All sentences of few arms; of many, those that the comparison is made for."""
+def _said(report: Json) -> list[str]:
+    """All sentences of few arms; of many, none on pairs that the comparison is not made for."""
+    study = report["study"]
     if len(study["arms"]) <= _WIDE:
-        return sentences(study["tests"])
-    planned = [
-        test
-        for test in study["tests"]
-        if any(test[key] and test[key]["family"] in _PLANNED for key in _KEYS)
-    ]
-    return sentences(planned)
+        return list(report["verdict"])
+    planned = ("base", study["arms"][0]["name"])
+    others = [test for test in study["tests"] if test["against"] not in planned]
+    left_out = set(sentences(others))
+    return [sentence for sentence in report["verdict"] if sentence not in left_out]
 
 
 def table(study: Json) -> Table:

@@ -79,7 +79,9 @@ class _Pool:
         self.failed = found.count("failed")
 
     def _start(self, slot: int) -> None:
-        args = (self.jobs, os.getpid(), slot if self.workers > 1 else None)
+        # With several GPUs in one process, TRL would split each batch among them.
+        alone = self.workers > 1 or self.jobs[0].host == "trl"
+        args = (self.jobs, os.getpid(), slot if alone else None)
         process = self._context.Process(target=_work, args=args)
         process.start()
         self._alive[slot] = process
