@@ -1,4 +1,4 @@
-"""The demo's target task as chats (DIR/train.jsonl, DIR/validation.jsonl) and its model (base/).
+"""The demo's tasks as chats (DIR/{train,validation,others}.jsonl) and its model (base/).
 
 python story.py data/story
 """
@@ -6,6 +6,7 @@ python story.py data/story
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -15,16 +16,25 @@ from ppx_ext.demo import tasks
 
 
 def main() -> None:
-    """Write both splits, and the model beside the current folder's recipes."""
+    """Write all parts, and the model beside the current folder's recipes."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    for split, source, count in (("train", "train", 400), ("validation", "test", 40)):
-        rows = tasks.make_rows(tasks.TARGET, split=source, count=count, seed=1, style="gold")
-        lines = [json.dumps({"messages": row["messages"]}) + "\n" for row in rows]
-        (out / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-        print(f"{out / split}.jsonl: {len(lines)} rows")
+    make = functools.partial(tasks.make_rows, seed=1)
+    parts = {
+        "train": make(tasks.TARGET, split="train", count=400, style="gold"),
+        "validation": make(tasks.TARGET, split="test", count=40, style="gold"),
+        "others": [
+            row for task in tasks.OUT_OF_DOMAIN for row in make(task, split="test", count=10)
+        ],
+    }
+    for name, rows in parts.items():
+        lines = [
+            json.dumps({key: row[key] for key in ("messages", "answer")}) + "\n" for row in rows
+        ]
+        (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        print(f"{out / name}.jsonl: {len(lines)} rows")
     shutil.copytree(Path(demo.__file__).parent / "base", "base", dirs_exist_ok=True)
     print("base: the embedded model")
 

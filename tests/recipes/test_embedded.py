@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("embedded")
     shutil.copy(recipes.find("data/story.py"), made)
     run(made, sys.executable, "story.py", "data/story")
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "others"):
         path = made / "data" / "story" / f"{split}.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text("".join(lines[:ROWS]), encoding="utf-8")
@@ -73,6 +73,13 @@ def test_it_is_trained_with_its_mask(folder: Path, host: str) -> None:
     state = json.loads((out / "ppx_state.json").read_text(encoding="utf-8"))
     assert state["plan"]["mask"]["use"] == "stm"
     assert state["versions"][host]
+    measured = json.loads((out / "ppx_eval.json").read_text(encoding="utf-8"))["evaluations"]
+    assert [one["when"] for one in measured] == ["before", "after"]
+    for one in measured:
+        assert [(s["task"], s["target"]) for s in one["scores"]] == [
+            ("story", True),
+            ("others", False),
+        ]
 
 
 @pytest.mark.axolotl
