@@ -104,8 +104,11 @@ def _tied_as_they_are(model: Any) -> Iterator[None]:
     """lm-eval ties the weights of every model that it takes; one that trains its head or its
     embeddings apart from each other would lose them.
     """
+    own = vars(model).get("tie_weights")
     model.tie_weights = lambda *args, **kwargs: None
     try:
         yield
     finally:
         del model.tie_weights
+        if own is not None:
+            model.tie_weights = own

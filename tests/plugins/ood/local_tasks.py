@@ -111,9 +111,12 @@ def write_tasks(folder: Path, *, times: int = 1) -> Path:
         [("a longer text of words", 5), ("for i in range of ten", 3)]
     ):
         choice(f"local_mmlu_{part}", words, count)
-    members = "local_mmlu_0, local_mmlu_1"
-    yaml("local_mmlu", GROUP, members=members, weighted="true")
-    yaml("local_macro", GROUP, members=members, weighted="false")
+    # As MMLU: a group of groups, of which one names its tasks by a tag.
+    with (folder / "local_mmlu_0.yaml").open("a", encoding="utf-8") as file:
+        file.write("tag: local_mmlu_stem_tasks\n")
+    yaml("local_mmlu_stem", GROUP, members="local_mmlu_stem_tasks", weighted="true")
+    yaml("local_mmlu", GROUP, members="local_mmlu_stem, local_mmlu_1", weighted="true")
+    yaml("local_macro", GROUP, members="local_mmlu_0, local_mmlu_1", weighted="false")
     return folder
 
 
