@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from ppx_ext import catalog
@@ -24,14 +23,18 @@ from tests.hosts.trl.test_processes import LAUNCH, ROOT
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, *LAUNCH, "-m", "tests.hosts.trl.eval_worker", str(folder)]
+def launch(worker: str, folder: Path) -> None:
+    command = [sys.executable, *LAUNCH, "-m", f"tests.hosts.trl.{worker}", str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    launch("eval_worker", folder)
     return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -40,16 +43,26 @@ def test_scores_are_those_of_one_process(runs: Any) -> None:
     assert one["weights"] == other["weights"]
     out = folder / "shared" / "out"
     assert measured.times(out) == [("before", 0), ("during", 2), ("after", 4)]
-    lab, plan = Lab(), parse({"eval": measured.block(folder / "tasks")}, catalog.load()).eval
+    check(folder / "tasks", out, Lab(), AutoModelForCausalLM.from_pretrained(out))
+
+
+def check(tasks: Path, out: Path, lab: Lab, trained: Any, **keys: Any) -> None:
+    """The first evaluation is that of the base, the last that of the trained model."""
+    plan = parse({"eval": measured.block(tasks, **keys)}, catalog.load()).eval
     assert plan is not None
-    trained = AutoModelForCausalLM.from_pretrained(out)
-    assert load_file(out / "model.safetensors")
     records, said = measured.read(out)["evaluations"], measured.responses(out)
     for at, model in ((0, lab.model()), (-1, trained.eval())):
         alone = measure(plan, Subject(model=model, tokenizer=lab.tokenizer))
         assert load_scores(records[at]) == alone
         assert said[at] == [str(text) for score in alone for text in score.items["response"]]
     assert said[0] != said[-1]
+
+
+def test_sharded_weights_are_measured_apart(tmp_path: Path) -> None:
+    launch("sharded_worker", tmp_path)
+    trained = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
+    assert measured.times(tmp_path / "out") == [("before", 0), ("after", 2)]
+    check(tmp_path / "tasks", tmp_path / "out", Lab(arch="mistral"), trained, harness=False)
 
 
 def test_a_process_that_fails_on_the_way_leaves_none_waiting(runs: Any) -> None:
