@@ -48,4 +48,5 @@ def report(folder: Path | None, schema: bool) -> None:
     if folder is None:
         click.echo(json.dumps(json_schema(), indent=2))
     else:
-        click.echo(f"Wrote {reporting.write(folder)}")
+        reporting.write(folder)
+        click.echo(f"Wrote {folder / reporting.PAGE_FILE}")

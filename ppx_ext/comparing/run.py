@@ -137,8 +137,7 @@ def compare(wanted: Wanted) -> Json:
     wanted.out.mkdir(parents=True, exist_ok=True)
     work_off(jobs, workers=wanted.workers)
     write_json(wanted.out / reporting.STUDY_FILE, _content(wanted, jobs))
-    reporting.write(wanted.out)
-    return reporting.collect(wanted.out)
+    return reporting.write(wanted.out)
 
 
 def _content(wanted: Wanted, jobs: Sequence[Job]) -> Json:

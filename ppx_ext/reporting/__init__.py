@@ -8,6 +8,7 @@ SVG. All numbers are recomputed from item results.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ppx_ext.files import write_atomic
 from ppx_ext.records import write_json, write_text
@@ -19,8 +20,8 @@ __all__ = ["PAGE_FILE", "PLOTS", "REPORT_FILE", "STUDY_FILE", "collect", "write"
 REPORT_FILE, PAGE_FILE, PLOTS = "report.json", "report.html", "plots"
 
 
-def write(folder: Path) -> Path:
-    """Write report.json, report.html and plots/ of a run into its folder; gives the page's path.
+def write(folder: Path) -> dict[str, Any]:
+    """Write report.json, report.html and plots/ of a run into its folder; gives the first of them.
 
     ``folder`` is the output folder of a training run, of ``ppx prepare``, of ``ppx eval --out``, of
     ``ppx compare`` or of ``ppx demo``.
@@ -36,7 +37,7 @@ def write(folder: Path) -> Path:
     write_json(folder / REPORT_FILE, report)
     _write_plots(folder / PLOTS, plots)
     write_text(folder / PAGE_FILE, render.page(report, plots, shown))
-    return folder / PAGE_FILE
+    return report
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

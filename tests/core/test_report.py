@@ -80,8 +80,8 @@ class Page(html.parser.HTMLParser):
 
 
 def written(folder: Path) -> Any:
-    path = report.write(folder)
-    text = path.read_text(encoding="utf-8")
+    told = report.write(folder)
+    text = (folder / report.PAGE_FILE).read_text(encoding="utf-8")
     page = Page(text)
     assert page.fetched == []
     assert "://" not in text
@@ -89,6 +89,7 @@ def written(folder: Path) -> Any:
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
     found = json.loads((folder / "report.json").read_text())
+    assert found == json.loads(json.dumps(told))
     jsonschema.Draft202012Validator(schema.json_schema()).validate(found)
     return found, page
 

@@ -54,7 +54,8 @@ def budget(**more: Any) -> dict[str, Any]:
 def write(folder: Path, *stages: dict[str, Any]) -> tuple[dict[str, Any], Page]:
     state = {"host": "trl", "plan": {}, "versions": {}, "records": list(stages)}
     write_json(folder / "ppx_state.json", state)
-    page = Page(report.write(folder).read_text(encoding="utf-8"))
+    report.write(folder)
+    page = Page((folder / report.PAGE_FILE).read_text(encoding="utf-8"))
     return json.loads((folder / "report.json").read_text(encoding="utf-8")), page
 
 
