@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from ppx_ext.cli import main
-from ppx_ext.evaluating.store import read_evaluations, read_items
 from ppx_ext.hosts import trl
 from tests.hosts import measured
+from tests.hosts.agreement import agree, evaluations
 from tests.hosts.trl.lab import Lab
 from tests.hosts.trl.test_recipe import PEFT, write
 
 
 @pytest.mark.parametrize("adapter", [True, False], ids=["LoRA", "full"])
-def test_item_by_item(adapter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    lab = Lab()
+def test_item_by_item(adapter: bool, tmp_path: Path) -> None:
+    lab, out = Lab(), tmp_path / "out"
     lab.model().save_pretrained(tmp_path / "base")
     lab.tokenizer.save_pretrained(tmp_path / "base")
     stage = measured.block(tmp_path / "tasks", harness=adapter, every=2, gate={"max_drop": 100})
@@ -35,36 +33,15 @@ def test_item_by_item(adapter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyP
         save_strategy="steps", save_steps=2, learning_rate=1e-2, **(PEFT if adapter else {}),
     )  # fmt: skip
     trl.train(recipe)
-    own = records(Path("out"))
-    assert list(own) == [("before", 0), ("during", 2), ("after", 4)]
-
-    args = ["eval", "out/checkpoint-2", "out", "--recipe", str(recipe), "--out", "again", "--gate"]
-    result = CliRunner().invoke(main, [*args, "--json"])
-    assert result.exit_code == 0, result.output
-    again = records(Path("again"))
-    assert list(again) == [("before", 0), ("after", 2), ("after", 4)]
-    for mine, theirs in zip(own.values(), again.values(), strict=True):
-        assert len(mine) == len(theirs)
-        for one, other in zip(mine, theirs, strict=True):
-            nll = one.pop("nll"), other.pop("nll")
-            assert one == other
-            assert nll[0] == (None if nll[1] is None else pytest.approx(nll[1], rel=1e-5))
-    said = [[row["response"] for row in found] for found in own.values()]
-    assert said[0] != said[2]  # the training changed what is compared
-    found = json.loads(result.stdout)
-    assert found["models"][1]["name"] == "out"
+    assert measured.times(out) == [("before", 0), ("during", 2), ("after", 4)]
+    found = agree(out, [out / "checkpoint-2", out], recipe, tmp_path / "again")
+    assert [one["name"] for one in found["models"]] == ["checkpoint-2", "out"]
     assert found["comparisons"][1]["texts"][0]["task"] == "wiki"
-    drops = [record["gate"]["drops"][0]["drop"] for record in evaluations(Path("out"))[1:]]
-    assert [one["drops"][0]["drop"] for one in found["gate"]] == pytest.approx(drops)
-
-
-def evaluations(folder: Path) -> list[Any]:
-    """Records in the order of training."""
-    return sorted(read_evaluations(folder)["evaluations"], key=lambda one: one["step"])
-
-
-def records(folder: Path) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """The items of every evaluation."""
-    return {
-        (one["when"], one["step"]): read_items(folder / one["items"]) for one in evaluations(folder)
-    }
+    if not adapter:
+        # The run's own beginning stands for the base; its suites for those that are not given.
+        result = CliRunner().invoke(main, ["eval", str(out), "--against", str(out), "--json"])
+        assert result.exit_code == 0, result.output
+        stored = json.loads(result.stdout)
+        assert stored["base"]["name"] == "out:before@0"
+        assert stored["comparisons"][0]["drop"] == found["comparisons"][1]["drop"]
+        assert evaluations(out)[0]["when"] == "before"

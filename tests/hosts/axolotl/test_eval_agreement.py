@@ -1,0 +1,26 @@
+"""`ppx eval` on an adapter that Axolotl saved gives, item by item, what the run measured itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.hosts import measured
+from tests.hosts.agreement import agree
+
+pytestmark = pytest.mark.axolotl
+
+
+def test_item_by_item(
+    config: Callable[..., Path], train: Callable[[Path], SimpleNamespace], tmp_path: Path
+) -> None:
+    stage = measured.block(tmp_path / "tasks", harness=False, every=2, gate={"max_drop": 100})
+    changes = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 0.02}
+    recipe = config(ppx={"eval": stage}, num_epochs=2, **changes)
+    run = train(recipe)
+    assert measured.times(run.out) == [("before", 0), ("during", 2), ("after", 4)]
+    found = agree(run.out, [run.out / "checkpoint-2", run.out], recipe, tmp_path / "again")
+    assert [one["step"] for one in found["models"]] == [2, 4]
