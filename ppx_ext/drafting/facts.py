@@ -108,11 +108,12 @@ def data_of(name: str) -> Data:
 
 def write_chats(data: Data, file: Path) -> None:
     """Write rows as chats, with their other columns, for hosts that read nothing else."""
-    lines = [
-        json.dumps(dict(row), ensure_ascii=False) + "\n"
-        for _, row in rows.canonical_rows(data.name, chat=True)
-        if isinstance(row, Mapping)
-    ]
+    lines = []
+    for found, row in rows.canonical_rows(data.name, chat=True):
+        if isinstance(row, Mapping):
+            others = {k: v for k, v in (found.row or {}).items() if k not in data.columns}
+            chat = {**others, "messages": row["messages"]}
+            lines.append(json.dumps(chat, ensure_ascii=False) + "\n")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, lambda out: out.write("".join(lines).encode()))
 

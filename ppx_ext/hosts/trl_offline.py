@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,9 +51,16 @@ def unknown_keys(settings: Mapping[str, Any]) -> Iterator[Finding]:
 def _parsed(recipe: Path, model: Path | None) -> Iterator[Finding]:
     from ppx_ext.hosts import trl_recipe
 
+    said = io.StringIO()
     try:
-        found = trl_recipe.read(recipe, model=None if model is None else str(model), anywhere=True)
-    except (Exception, SystemExit) as error:  # argparse leaves the process
+        with contextlib.redirect_stderr(said):
+            name = None if model is None else str(model)
+            found = trl_recipe.read(recipe, model=name, anywhere=True)
+    except SystemExit:  # argparse has said why, and leaves the process
+        message = said.getvalue().strip().rpartition("error: ")[2]
+        yield Finding(level="error", where="recipe", message=message)
+        return
+    except Exception as error:  # whatever the host raises is what a user would see
         yield from _raised(error)
         return
     if model is None:

@@ -58,6 +58,6 @@ def _learn(model: Any, folder: Path, rows: Sequence[Any]) -> None:
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        if float(loss) < LEARNT:
+        if loss.item() < LEARNT:
             break
     model.eval()

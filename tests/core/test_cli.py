@@ -49,6 +49,7 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
 def test_it_has_the_commands_that_the_readme_names() -> None:
     names = {"methods", "judge", "build", "prepare", "train", "report", "view", "recipes"}
     names |= {"budget", "doctor", "demo", "measure", "problems", "select", "study"}
+    names |= {"compare", "eval", "init"}
     assert set(main.commands) == names
 
 

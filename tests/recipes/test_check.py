@@ -55,7 +55,11 @@ def test_all_shipped_recipes_for_axolotl_are_in_order() -> None:
 
 TRL_FAULTS: dict[str, tuple[Edit, str, str]] = {
     "typo": (lambda s: s.update(learning_rat=1), "learning_rat", "Did you mean `learning_rate`"),
-    "block": (lambda s: s["ppx"]["mask"].update(ppl_treshold=2), "ppx.mask.ppl_treshold", "Did you mean"),
+    "block": (
+        lambda s: s["ppx"]["mask"].update(ppl_treshold=2),
+        "ppx.mask.ppl_treshold",
+        "Did you mean `ppl_threshold`",
+    ),
     "no stage": (lambda s: s.update(ppx={"seed": 1}), "ppx", "names no stage"),
     "value": (lambda s: s.update(learning_rate="fast"), "recipe", "learning_rate"),
     "token": (lambda s: s.update(pad_token="<none>"), "recipe", "<none>"),
@@ -86,9 +90,13 @@ AXOLOTL_FAULTS: dict[str, tuple[Edit, str, str]] = {
     ),
     "no plugin": (lambda s: s.update(plugins=[]), "plugins", "is not listed"),
     "Gemma's trap": (lambda s: s.pop("eot_tokens"), "datasets[0]", "eot_tokens"),
-    "block": (lambda s: s["ppx"]["mask"].update(ppl_treshold=2), "ppx.mask.ppl_treshold", "Did you mean"),
+    "block": (
+        lambda s: s["ppx"]["mask"].update(ppl_treshold=2),
+        "ppx.mask.ppl_treshold",
+        "Did you mean `ppl_threshold`",
+    ),
     "schema": (lambda s: s.update(micro_batch_size="two"), "micro_batch_size", "integer"),
-    "precision": (lambda s: s.update(bf16=True, fp16=True), "recipe", "bf16"),
+    "contradiction": (lambda s: s.update(adapter="qlora"), "recipe", "load_in_4bit"),
 }
 
 
