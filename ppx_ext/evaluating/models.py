@@ -119,18 +119,18 @@ class Measuring:
         place = self._loading.tokenizer or tokenizer or one.tokenizer
         lent = checkpoints.load_tokenizer(place, trust_remote_code=self._loading.trust_remote_code)
         template = fingerprint(lent.chat_template)
-        key = self._key(one, lent)
+        key = self._key(one, lent) if self._store is not None else ""
         record = self._kept.get(key)
         self._tell(f"{name}: {'measured before' if record else f'measuring {one.given}'}")
         if record is not None:
             scores, seconds = load_scores(record), record["seconds"]
+            self._now_base(record, when)
         else:
             scores, seconds = self._scores(one, lent)
-            if self._store is not None:
-                known: dict[str, Any] = {"key": key, "path": one.given, "template": template}
-                self._kept[key] = self._store.add(
-                    when=when, step=one.step, scores=scores, seconds=seconds, name=name, **known
-                )
+            self._keep(
+                {"key": key, "path": one.given, "template": template, "step": one.step},
+                {"when": when, "scores": scores, "seconds": seconds, "name": name},
+            )
         return Measured(
             name=name,
             path=one.given,
@@ -140,6 +140,25 @@ class Measuring:
             kept=record is not None,
             template=template,
         )
+
+    def _keep(self, known: dict[str, Any], found: dict[str, Any]) -> None:
+        """Add an evaluation; where another model has its name, under the whole path."""
+        if self._store is None:
+            return
+        taken = {one["name"]: one.get("path") for one in self._kept.values() if "name" in one}
+        if taken.get(found["name"], known["path"]) != known["path"]:
+            found = {**found, "name": known["path"]}
+        self._kept[known["key"]] = self._store.add(**found, **known)
+
+    def _now_base(self, record: Mapping[str, Any], when: str) -> None:
+        """A model that was measured for itself before, and now is what others are compared with."""
+        if self._store is None or when == record["when"] or when != "before":
+            return
+        renamed = {**record, "when": when}
+        records = self._store.read()["evaluations"]
+        others = [one for one in records if one.get("key") != record["key"]]
+        self._store.update(evaluations=[renamed, *others])
+        self._kept[record["key"]] = renamed
 
     def _key(self, one: Checkpoint, tokenizer: Any) -> str:
         from ppx_ext.manifest import tokenizer_fingerprint

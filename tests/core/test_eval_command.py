@@ -85,11 +85,25 @@ def test_what_is_kept_is_not_measured_again(models: Models, tmp_path: Path) -> N
     assert [row["correct"] for row in rows[:4]] == [1.0, 0.0, 0.0, 1.0]
     assert rows[0]["response"] == rows[0]["gold"]
     assert "what is 0 and 0?" in rows[0]["prompt"]
-    # Another model of the same name is another model.
+    # Another model of the same name is another model, and takes no one's place.
     shutil.copytree(models.folder / "run" / "checkpoint-9", tmp_path / "checkpoint-10")
     other = models.json(str(tmp_path / "checkpoint-10"), *args[1:])
     assert [one["kept"] for one in (other["base"], *other["models"])] == [True, False]
     assert other["models"][0]["tasks"] != kept["models"][0]["tasks"]
+    names = [one["name"] for one in read_evaluations(out)["evaluations"]]
+    assert names == ["base", "checkpoint-10", str(tmp_path / "checkpoint-10")]
+
+
+def test_what_was_measured_for_itself_can_become_the_base(models: Models, tmp_path: Path) -> None:
+    out = ("--suite", "block.yaml", "--out", str(tmp_path / "measured"))
+    models.run("base", *out)
+    found = models.json("run/checkpoint-10", "--base", "base", *out)
+    assert found["base"]["kept"] is True
+    records = read_evaluations(tmp_path / "measured")["evaluations"]
+    assert [(one["when"], one["name"]) for one in records] == [
+        ("before", "base"), ("after", "checkpoint-10"),
+    ]  # fmt: skip
+    assert read_items(tmp_path / "measured" / records[0]["items"])[0]["response"]
 
 
 def test_changed_tasks_are_measured_again(models: Models, tmp_path: Path) -> None:
