@@ -69,10 +69,14 @@ class SuiteCallback(TrainerCallback):
         self._close()
         self._run = run = _Run(self, Path(args.output_dir), state)
         atexit.register(self._close)  # where training ends with an error, its end is not told
-        if not run.course.begin(state.global_step):
-            scores, seconds = run.measured()
-            run.course.baseline(scores, seconds=seconds)
-            self._log(scores, seconds, state, control)
+        try:
+            if not run.course.begin(state.global_step):
+                scores, seconds = run.measured()
+                run.course.baseline(scores, seconds=seconds)
+                self._log(scores, seconds, state, control)
+        except BaseException:
+            self._close()
+            raise
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure the model where it is due."""

@@ -153,33 +153,35 @@ def _dtype(model: Any) -> Any:
 
 
 def main(place: Path) -> None:
-    """Measure the checkpoint in ``place`` as its job says, and write the scores beside it."""
-    import torch
+    """Measure the checkpoint in ``place`` as its job says, and write the scores beside it.
 
+    Raises:
+        ValueError: the job speaks of what is not installed, or the adapter of no base.
+    """
     from ppx_ext import catalog
     from ppx_ext.eval_plan import evaluation_of
     from ppx_ext.evaluating import measure
     from ppx_ext.suites import Subject
 
+    found = checkpoints.find(str(place / "model"))
     job = json.loads((place / _JOB).read_text(encoding="utf-8"))
     problems: list[str] = []
     evaluation = evaluation_of(job["evaluation"], catalog.load(), problems)
     if evaluation is None:
         raise ValueError("\n".join(problems))
-    model, tokenizer = _loaded(place / "model", job)
-    with torch.no_grad(), _precision(job):
+    model, tokenizer = _loaded(found, job)
+    with _as_trained(job):
         scores = measure(evaluation, Subject(model=model, tokenizer=tokenizer))
-    found = [{"kind": type(each).__name__, **dataclasses.asdict(each)} for each in scores]
-    (place / _SCORES).write_text(json.dumps(found), encoding="utf-8")
+    dumped = [{"kind": type(each).__name__, **dataclasses.asdict(each)} for each in scores]
+    (place / _SCORES).write_text(json.dumps(dumped), encoding="utf-8")
 
 
-def _loaded(folder: Path, job: Mapping[str, Any]) -> tuple[Any, Any]:
+def _loaded(found: checkpoints.Checkpoint, job: Mapping[str, Any]) -> tuple[Any, Any]:
     """The checkpoint as it was trained: same kernels, same dtype, same quantisation."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     trust = job["trust_remote_code"]
-    found = checkpoints.find(str(folder))
     more: dict[str, Any] = {}
     if job["quantization"] is not None:
         more["quantization_config"] = job["quantization"]
@@ -197,19 +199,24 @@ def _loaded(folder: Path, job: Mapping[str, Any]) -> tuple[Any, Any]:
 
         if model.get_input_embeddings().weight.shape[0] != job["vocabulary"]:
             model.resize_token_embeddings(job["vocabulary"])
-        model = PeftModel.from_pretrained(model, str(folder))
+        model = PeftModel.from_pretrained(model, found.adapter)
     if not more and job["device"] != "cpu":
         model.to(job["device"])
-    return model.eval(), AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust)
+    return model.eval(), AutoTokenizer.from_pretrained(found.given, trust_remote_code=trust)
 
 
-def _precision(job: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _as_trained(job: Mapping[str, Any]) -> Iterator[None]:
+    """In the mixed precision of the training, and without gradients."""
     import torch
 
     kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    if job["precision"] not in kinds:
-        return contextlib.nullcontext()
-    return torch.autocast(job["device"], dtype=kinds[job["precision"]])
+    mixed = job["precision"] in kinds
+    with (
+        torch.no_grad(),
+        torch.autocast(job["device"], dtype=kinds.get(job["precision"]), enabled=mixed),
+    ):
+        yield
 
 
 def _load(found: list[dict[str, Any]]) -> list[Score]:

@@ -22,7 +22,7 @@ def block(folder: Path, *, harness: bool = True, **keys: Any) -> dict[str, Any]:
         paths[name].write_text("".join(json.dumps(row) + "\n" for row in rows))
     tasks = {
         "own": {"path": str(paths["own"]), "target": True},
-        "other": {"path": str(paths["other"])},
+        "other": {"path": str(paths["other"]), "judge": "exact"},
     }
     suites: list[dict[str, Any]] = [{"use": "tasks", "tasks": tasks, "max_new_tokens": 4}]
     if harness:
