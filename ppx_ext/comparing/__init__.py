@@ -11,7 +11,7 @@ The output folder::
     runs/base/              the untouched base: ppx_eval.json and ppx_eval/*.parquet (items)
     runs/<arm>-<seed>/      one training: recipe.<host>.yaml (trains it again), log.txt,
                             ppx_state.json, trainer_state.json (its log), ppx_eval.json,
-                            ppx_eval/*.parquet, result.json;
+                            ppx_eval/*.parquet, result.json, weights/ (where asked for);
                             failed.json in place of a result where it failed
 
 ``ppx_study.json`` (schema 1):

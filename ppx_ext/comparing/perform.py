@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "ppx_state.json"
 LOG_FILE = "trainer_state.json"
+WEIGHTS = "weights"
 Json = dict[str, Any]
 
 
@@ -56,9 +57,11 @@ def perform(job: Job) -> None:
         made = _made(job, host, recipe, folder)
         seconds = time.perf_counter() - began
         _measure(job, made)
+        if job.keep_weights and job.arm != BASE:
+            shutil.rmtree(job.folder / WEIGHTS, ignore_errors=True)
+            folder.rename(job.folder / WEIGHTS)
     finally:
-        if not job.keep_weights:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         gc.collect()
     numbers = {"seconds": seconds, **made.numbers}
     write_json(

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from ppx_ext import recipes
 from ppx_ext.cli import main
 from ppx_ext.comparing import run
+from ppx_ext.comparing.norms import update_norm
 from tests.hosts import measured
 from tests.hosts.trl.lab import Lab
 
@@ -99,7 +100,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     first = run.compare(wanted(path, out))
     killer.join()
     stamps = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/result.json")}
-    second = run.compare(wanted(path, out))
+    second = run.compare(wanted(path, out, keep_weights=True))
     return SimpleNamespace(path=path, out=out, first=first, second=second, stamps=stamps)
 
 
@@ -179,6 +180,18 @@ def test_the_matched_arm_moved_as_far_as_stm(compared: SimpleNamespace) -> None:
         assert matched["scaled_by"] == pytest.approx(stm["update_norm"] / sft["update_norm"])
         assert sft["tokens_masked"] == 0 < stm["tokens_masked"]
         assert sft["loss_kept"] == 1 > stm["loss_kept"]
+
+
+def test_weights_are_kept_where_asked_for(compared: SimpleNamespace) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    runs = compared.out / "runs"
+    assert not (runs / "sft-0" / "weights").exists()
+    base = AutoModelForCausalLM.from_pretrained(compared.path.parent / "base")
+    kept = PeftModel.from_pretrained(base, runs / "matched-1" / "weights")
+    result = json.loads((runs / "stm-1" / "result.json").read_text())
+    assert update_norm(kept) == pytest.approx(result["numbers"]["update_norm"], rel=1e-5)
 
 
 def test_what_was_compared_is_told(compared: SimpleNamespace) -> None:
