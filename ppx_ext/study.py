@@ -154,7 +154,8 @@ def _correct(tests: Sequence[dict[str, Any]], *, reference: str) -> None:
 def _frontier(means: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Names that no other is at least as good as on both, and better on one."""
     points = {
-        name: (mean["target"], mean["other"])
+        # Sums of the same items in another order are the same point.
+        name: (round(mean["target"], 9), round(mean["other"], 9))
         for name, mean in means.items()
         if mean.get("target") is not None and mean.get("other") is not None
     }

@@ -35,6 +35,7 @@ def of(content: Json) -> dict[str, Any]:
             _evaluated(record, found, None if at == base else before, gate, content.get("kept"))
             for at, (record, found) in enumerate(zip(records, scores, strict=True))
         ],
+        "model": records[last].get("name") if told else None,
         "tasks": _tasks(before, scores[last]) if told and before else [],
         "readings": changes.readings(_of(TaskScore, before), _of(TaskScore, scores[last]))
         if told

@@ -187,6 +187,7 @@ def page(report: Json, plots: Plots, tokens: TokenView | None) -> str:
         differing=differing,
         on_the_way=on_the_way,
         tests_of=lambda family: tests_of(report["study"], family),
+        measured={key for arm in (report["study"] or {"arms": []})["arms"] for key in arm["mean"]},
         others_of=_others_of,
         light=Markup(variables("light")),
     )

@@ -160,6 +160,7 @@ class Forgetting(Closed):
     kept: Kept | None
     failures: list[dict[str, Any]] = Field(description="Evaluations that failed, with `step`.")
     evaluations: list[Evaluated]
+    model: str | None = Field(description="Of several, the one that is compared below.")
     tasks: list[TaskChange]
     readings: list[ReadingChange]
     texts: list[TextChange]

@@ -46,13 +46,14 @@ def forgetting(found: Json | None) -> tuple[list[str], list[str]]:
     if breaches:
         last = breaches[-1]["gate"]["drops"]
         beyond = " and ".join(drop["words"] for drop in last if drop["breached"])
-        places = ", ".join(f"{one['step']:,}" for one in breaches)
+        places = ", ".join(map(_label, breaches))
         warned.append(
-            f"The gate was breached in {len(breaches)} of {len(checked)} evaluations (step "
-            f"{places}). At the last of them {beyond}."
+            f"The gate was breached in {len(breaches)} of {len(checked)} evaluations "
+            f"({places}). At the last of them {beyond}."
         )
     elif checked:
-        said.append(checked[-1]["gate"]["words"])
+        whose = f"{checked[-1]['name']}: " if checked[-1]["name"] else ""
+        said.append(whose + checked[-1]["gate"]["words"])
     if kept := found["kept"]:
         step = "its last step" if kept["step"] is None else f"step {kept['step']:,}"
         said.append(f"The run ended with the weights of {step}: {kept['words']}")
@@ -62,6 +63,10 @@ def forgetting(found: Json | None) -> tuple[list[str], list[str]]:
     if share is not None:
         said.append(f"Evaluating took {percent(100 * share)} of the training time.")
     return said, warned
+
+
+def _label(one: Json) -> str:
+    return str(one["name"] or f"step {one['step']:,}")
 
 
 def _building(stage: Json) -> str:

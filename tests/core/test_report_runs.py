@@ -68,8 +68,8 @@ def test_what_was_kept_breached_and_spent_is_told(found: Any) -> None:
     assert [one["step"] for one in told["evaluations"] if one["kept"]] == [25, 25]
     assert [one["restored"] for one in told["evaluations"]] == [False] * 5 + [True]
     assert found["warnings"][0].startswith(
-        "The gate was breached in 3 of 4 evaluations (step 50, 75, 100). At the last of them the "
-        "other tasks lost on average"
+        "The gate was breached in 3 of 4 evaluations (step 50, step 75, step 100). At the last of "
+        "them the other tasks lost on average"
     )
     assert any(
         line.startswith("The run ended with the weights of step 25") for line in found["verdict"]
