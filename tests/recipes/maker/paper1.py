@@ -42,12 +42,12 @@ TITLES = {
 }
 _TIME = {"mbpp": "up to 2 hours", "math": "4 to 6 hours"}
 _COST = {
-    ("self_output", "mbpp"): "Sampling took the authors 12 (Gemma) and 16.8 hours (Llama).",
-    ("self_output", "math"): "Sampling took the authors 2 days or more.",
-    ("rephrase", "mbpp"): "Rewriting took the authors 30 to 37 minutes.",
-    ("rephrase", "math"): "Rewriting took the authors 29 to 39 minutes.",
-    ("stm", "mbpp"): "Scoring took the authors 5 minutes.",
-    ("stm", "math"): "Scoring took the authors 7 to 8 minutes.",
+    ("self_output", "mbpp"): "Sampling took them 12 (Gemma-2-2B) and 16.8 hours (Llama-3-8B).",
+    ("self_output", "math"): "Sampling took them 2 days or more.",
+    ("rephrase", "mbpp"): "Rewriting took them 30 (Gemma-2-2B) and 37 minutes (Llama-3-8B).",
+    ("rephrase", "math"): "Rewriting took them 39 (Gemma-2-2B) and 29 minutes (Llama-3-8B).",
+    ("stm", "mbpp"): "Scoring took them 5 minutes.",
+    ("stm", "math"): "Scoring took them 7 to 8 minutes.",
 }
 
 
@@ -265,8 +265,9 @@ def _unpublished(model: Model, data: Data, method: str) -> str:
 
 def _hardware(model: Model, data: Data, method: str) -> str:
     card = "24 GB" if model.billions < 4 else "40 GB" if model.billions < 8.5 else "48 GB"
-    cost = _COST.get((method, data.key), "")
+    cost = f" {_COST[method, data.key]}" if (method, data.key) in _COST else ""
     return (
-        f"one card of {card} or more (estimated). Training took the authors {_TIME[data.key]} on "
-        f"two A100 of 40 GB. {cost}".strip()
+        f"one card of {card} or more (estimated). On two A100 of 40 GB, training took the authors "
+        f"{_TIME[data.key]}, and measuring a model hours more (ARC 3.5, GSM8K 4.5); `limit: 200` "
+        f"makes that minutes.{cost}"
     )

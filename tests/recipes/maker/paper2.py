@@ -168,7 +168,7 @@ _UNPUBLISHED = (
 def _hardware(model: Model, data: Data, *, share: float) -> str:
     size = "small" if model is QWEN_MATH_SMALL else "large"
     hours = max(1, round(share * int(_HOURS[data.key, size])))
-    return f"one card of 80 GB; about {hours} h on an H100 (both estimated)"
+    return f"one card of 80 GB; about {hours} h on an H100 (both estimated, measuring aside)"
 
 
 def _extras(model: Model) -> tuple[str, ...]:

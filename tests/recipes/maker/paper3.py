@@ -69,7 +69,11 @@ def _recipe(data: Data, method: str) -> Recipe:
         "how the data were split, the prompts word for word"
         + (", and the judge of this task." if builds else "."),
         hardware=f"one card of 24 GB or more; about {_HOURS[data.key]} h on an A100"
-        + (", most of it answering (both estimated)" if builds else " or less (both estimated)"),
+        + (
+            ", most of it answering (both estimated, measuring aside)"
+            if builds
+            else " or less (both estimated, measuring aside)"
+        ),
         arms="sft,rephrase,s3ft" if method == "s3ft" else "",
         extras=("judges", "eval"),
         sandbox=data is MBPP,
