@@ -106,9 +106,6 @@ def resampled(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Means of both models over items drawn anew, the same items for both: two (R, T) arrays.
 
-    Items with the same pair of values are alike, so that how often each pair is drawn is
-    multinomial: nothing is drawn item by item.
-
     Args:
         tasks: as in `paired_bootstrap`.
         seed: of the resampling.
@@ -116,23 +113,33 @@ def resampled(
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    found = []
-    for a_N, b_N in tasks:
-        pairs_P2, counts_P = np.unique(
-            np.column_stack([a_N, b_N]).astype(float), axis=0, return_counts=True
-        )
-        n = int(counts_P.sum())
-        means_R2 = np.concatenate(
-            [
-                rng.multinomial(n, counts_P / n, size=rows) @ pairs_P2 / n
-                for rows in _batches(RESAMPLES, len(counts_P))
-            ]
-        )
-        found.append(means_R2)
-    return (
-        np.stack([means_R2[:, 0] for means_R2 in found], axis=1),
-        np.stack([means_R2[:, 1] for means_R2 in found], axis=1),
-    )
+    found_TR2 = [_drawn(np.column_stack(task).astype(float), rng) for task in tasks]
+    a_RT, b_RT = np.stack(found_TR2, axis=1).transpose(2, 0, 1)
+    return a_RT, b_RT
+
+
+def _drawn(pairs_N2: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Means over items drawn anew, (R, 2).
+
+    Items with the same pair of values are alike, and how often each pair is drawn is multinomial:
+    where there are few pairs, as of right and wrong, nothing need be drawn item by item.
+    """
+    import numpy as np
+
+    pairs_P2, counts_P = np.unique(pairs_N2, axis=0, return_counts=True)
+    items, pairs = len(pairs_N2), len(pairs_P2)
+    if 16 * pairs < items:  # a binomial takes so much longer than a look-up
+        shares_P = counts_P / items
+        parts = [
+            rng.multinomial(items, shares_P, size=rows) @ pairs_P2 / items
+            for rows in _batches(RESAMPLES, pairs)
+        ]
+    else:
+        parts = [
+            pairs_N2[rng.integers(items, size=(rows, items))].mean(axis=1)
+            for rows in _batches(RESAMPLES, 2 * items)
+        ]
+    return np.concatenate(parts)
 
 
 def _batches(total: int, width: int) -> list[int]:
