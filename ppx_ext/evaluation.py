@@ -149,12 +149,14 @@ def score_texts(
         ]
 
     measured = shared(subject, windows, work)
+    tokens = tuple(count for _, count in measured)
     return TextScore(
         task=task,
         nll=tuple(nll for nll, _ in measured),
-        tokens=tuple(tokens for _, tokens in measured),
+        tokens=tokens,
         items={"text": [json.dumps(row, ensure_ascii=False, default=str) for row in rows]},
-        fingerprint=fingerprint_of(rows),
+        # With another tokenizer, or in other windows, it is another measurement.
+        fingerprint=fingerprint_of(zip(rows, tokens, strict=True)),
     )
 
 

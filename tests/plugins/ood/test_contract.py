@@ -44,7 +44,7 @@ def blocks(folder: Path, tasks: Path) -> dict[str, dict[str, Any]]:
     plain = {"pattern": "#### (.+)", "target": True}
     return {
         "lm_eval": {
-            "tasks": ["local_arc", "local_gsm8k_fewshot", "local_mmlu"],
+            "tasks": ["local_gsm8k_fewshot", "local_mmlu"],
             "include_path": str(tasks),
             "batch_size": 4,
         },

@@ -96,6 +96,8 @@ def test_a_long_text_is_measured_in_windows(lab: Lab, tmp_path: Path) -> None:
     expected = sum(nll(lab.model, one, [True] * len(one)) for one in windows)
     assert found.nll == (pytest.approx(expected, rel=1e-4),)
     assert found.tokens == (len(ids) - len(windows),)
+    # What is measured in other windows is not the same, and is never compared.
+    assert found.fingerprint != score(lab.subject, path=path).fingerprint
 
 
 def test_what_cannot_be_measured_is_named(lab: Lab, tmp_path: Path) -> None:
