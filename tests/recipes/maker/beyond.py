@@ -227,7 +227,12 @@ def _ways() -> Iterator[Recipe]:
     """Other models and other ways to train, each with STM."""
     stm: tuple[str, str, str, tuple[str, ...]] = ("", "Selective Token Masking", STM, (_STM,))
     yield _small("stm", *stm, model=LLAMA_3_2_3B)
-    yield _small("stm", *stm, model=GEMMA_3_1B, hardware="one card of 8 GB; about 1 h (estimated)")
+    yield _small(
+        "stm",
+        *stm,
+        model=GEMMA_3_1B,
+        hardware="one card of 16 GB; about 1 h on it (both estimated)",
+    )
     yield _small(
         "stm",
         "full",

@@ -84,6 +84,9 @@ def of_difficulty(data: Data, new_tokens: int) -> Lines:
 
 def small(data: Data) -> Lines:
     """A few hundred items, to be measured after each epoch."""
-    target = {GSM8K.key: _GSM8K % ", limit: 200", MBPP.key: _MBPP % "mbpp"}[data.key]
-    others = "- {use: lm_eval, tasks: [arc_challenge, ifeval, hellaswag], limit: 200}"
+    small_card = f"{_GSM8K % ', limit: 200'}\n  batch_size: 8"
+    target = {GSM8K.key: small_card, MBPP.key: _MBPP % "mbpp"}[data.key]
+    others = (
+        "- {use: lm_eval, tasks: [arc_challenge, ifeval, hellaswag], limit: 200, batch_size: 8}"
+    )
     return _block(target, others, every="epoch")
