@@ -220,3 +220,20 @@ def pair(
                 f"{len(other[score.task].correct)} for the other; measure both on the same items"
             )
     return [(score, other[score.task]) for score in before]
+
+
+def frontier(means: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names whose ``target`` and ``other`` (accuracies) no other reaches both of, and beats one."""
+    points = {
+        name: (mean["target"], mean["other"])
+        for name, mean in means.items()
+        if mean.get("target") is not None and mean.get("other") is not None
+    }
+
+    def beaten(mine: tuple[float, float]) -> bool:
+        return any(
+            other != mine and other[0] >= mine[0] and other[1] >= mine[1]
+            for other in points.values()
+        )
+
+    return [name for name, mine in points.items() if not beaten(mine)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppx_ext.contracts import Numbers
-from ppx_ext.metrics import change, intervals, pair
+from ppx_ext.metrics import change, frontier, intervals, pair
 from ppx_ext.records import dump_score, load_score
 from ppx_ext.significance import (
     CONFIDENCE,
@@ -127,7 +127,7 @@ def analyse(study: Study) -> dict[str, Any]:
         "base": base,
         "arms": arms,
         "tests": tests,
-        "frontier": _frontier({"base": base, **{arm["name"]: arm["mean"] for arm in arms}}),
+        "frontier": frontier({"base": base, **{arm["name"]: arm["mean"] for arm in arms}}),
         "verdict": sentences(tests),
         "warnings": warnings(base, arms, tests, study.base.scores),
     }
@@ -149,24 +149,6 @@ def _correct(tests: Sequence[dict[str, Any]], *, reference: str) -> None:
         for one, adjusted in zip(found, holm([one["p"] for one in found]), strict=True):
             one |= {"comparisons": len(found), "holm": adjusted}
             one["significant"] = one["alone"] and adjusted < 1 - CONFIDENCE
-
-
-def _frontier(means: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Names that no other is at least as good as on both, and better on one."""
-    points = {
-        # Sums of the same items in another order are the same point.
-        name: (round(mean["target"], 9), round(mean["other"], 9))
-        for name, mean in means.items()
-        if mean.get("target") is not None and mean.get("other") is not None
-    }
-
-    def beaten(mine: tuple[float, float]) -> bool:
-        return any(
-            other != mine and other[0] >= mine[0] and other[1] >= mine[1]
-            for other in points.values()
-        )
-
-    return [name for name, mine in points.items() if not beaten(mine)]
 
 
 def _rows(study: Study, runs: Iterable[Run]) -> list[dict[str, Any]]:

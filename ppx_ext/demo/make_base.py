@@ -25,16 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ppx_ext.demo.tasks import (
-    OUT_OF_DOMAIN,
-    TARGET,
-    TASK_NAMES,
-    final_answer,
-    make_row,
-    make_rows,
-    question_of,
-    response_of,
-)
+from ppx_ext.demo import tasks
+from ppx_ext.demo.tasks import TARGET, TASK_NAMES, make_row, question_of, response_of
 from ppx_ext.demo.wording import CLOSERS, LINE_ENDS, LINKS, OPENERS, casual_text, echo_text
 from ppx_ext.evaluation import Item, each, render_prompt, score_items
 from ppx_ext.suites import Subject
@@ -46,7 +38,7 @@ IGNORED = -100
 
 # Copying letters is soon learnt; the other tasks come up three times as often.
 _EASY = ("upper", "reverse", "next_letter")
-LESSONS = (*_EASY, *3 * tuple(task for task in OUT_OF_DOMAIN if task not in _EASY))
+LESSONS = (*_EASY, *3 * tuple(task for task in tasks.OUT_OF_DOMAIN if task not in _EASY))
 
 # One blank may lead a digit, a word or a run of signs; digits never join with one another.
 _PIECES = r" ?\p{N}| ?\p{L}+|\r\n| ?[^\s\p{L}\p{N}]+|\s"
@@ -247,12 +239,11 @@ def accuracy_by_task(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, *, count: int, seed: int
 ) -> dict[str, float]:
     """Share of right final answers (0 to 1) to ``count`` held-out questions of each task."""
-    subject = Subject(model=model, tokenizer=tokenizer)
-    found = {}
+    subject, found = Subject(model=model, tokenizer=tokenizer), {}
+    grade = each(lambda text, gold: tasks.final_answer(text) == gold)
     for task in TASK_NAMES:
-        rows = make_rows(task, split="test", count=count, seed=seed)
+        rows = tasks.make_rows(task, split="test", count=count, seed=seed)
         items = [Item(prompt=question_of(row), gold=row["answer"]) for row in rows]
-        grade = each(lambda text, gold: final_answer(text) == gold)
         score = score_items(subject, items, task=task, grade=grade, max_new_tokens=64)
         found[task] = round(score.accuracy, 3)
     return found
