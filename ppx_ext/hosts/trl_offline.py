@@ -5,14 +5,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import importlib.util
+import inspect
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ppx_ext.hosts.axolotl_doctor import Finding
 
+_FSDP = {
+    "auto_wrap_policy",
+    "min_num_params",
+    "transformer_layer_cls_to_wrap",
+    "version",
+    "xla",
+    "xla_fsdp_grad_ckpt",
+    "xla_fsdp_settings",
+    "xla_fsdp_v2",
+}
+"""Keys of ``fsdp_config`` that transformers reads itself; the others are accelerate's."""
 _CHAT = (
     {"role": "user", "content": "Say hello."},
     {"role": "assistant", "content": "Hello."},
@@ -30,7 +43,10 @@ def examine(recipe: Path, settings: Mapping[str, Any], model: Path | None) -> li
     """
     with contextlib.redirect_stdout(sys.stderr):
         unknown = list(unknown_keys(settings))
-        return unknown or list(_parsed(recipe, model))
+        if unknown or not settings.get("deepspeed") or importlib.util.find_spec("deepspeed"):
+            return unknown or list(_parsed(recipe, model))
+        message = "DeepSpeed is not installed here, and without it TRL reads no such recipe"
+        return [Finding(level="warning", where="deepspeed", message=f"not checked: {message}")]
 
 
 def unknown_keys(settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -41,11 +57,34 @@ def unknown_keys(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
     kinds = (PpxScriptArguments, PpxSFTConfig, ModelConfig, DatasetMixtureConfig)
     known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"env"}
-    for key in sorted(set(settings) - known):
+    yield from _not_among(known, settings, "", "TRL does not know this key and will refuse it.")
+    for name, inner in _known_below().items():
+        found = settings.get(name)
+        if isinstance(found, Mapping):
+            said = f"nobody reads this key of `{name}`."
+            yield from _not_among(inner, found, f"{name}.", said)
+
+
+def _not_among(
+    known: Collection[str], found: Mapping[str, Any], where: str, said: str
+) -> Iterator[Finding]:
+    for key in sorted(set(found) - set(known)):
         near = difflib.get_close_matches(key, known, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
-        message = f"TRL does not know this key and will refuse it.{hint}"
-        yield Finding(level="error", where=key, message=message)
+        yield Finding(level="error", where=f"{where}{key}", message=said + hint)
+
+
+def _known_below() -> Mapping[str, Collection[str]]:
+    """Keys of mappings that are taken as they are, so that an unknown one is never told."""
+    import torch.utils.checkpoint
+    from accelerate import FullyShardedDataParallelPlugin
+
+    sharding = {field.name for field in dataclasses.fields(FullyShardedDataParallelPlugin)}
+    checkpointing = inspect.signature(torch.utils.checkpoint.checkpoint).parameters
+    return {
+        "fsdp_config": sharding | _FSDP | {f"fsdp_{key}" for key in sharding | _FSDP},
+        "gradient_checkpointing_kwargs": {*checkpointing, "early_stop"} - {"function", "args"},
+    }
 
 
 def _parsed(recipe: Path, model: Path | None) -> Iterator[Finding]:

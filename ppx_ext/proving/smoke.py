@@ -203,7 +203,7 @@ def _make_models(about: published.Published | None, change: swaps.Changes) -> No
     chats = _chats()
     teaching.write(about, Path(swaps.MODEL), chats)
     if any(line.startswith("ppx.mask.tuned") for line in change.said):
-        teaching.write(about, Path(swaps.TUNED), chats, longer=True)
+        teaching.write(about, Path(swaps.TUNED), chats, others=True)
     for name, folder in change.models.items():
         teaching.write(_published(name), Path(folder), chats)
 

@@ -189,7 +189,7 @@ def _choose(stage: Changes) -> None:
 
 def _mask(stage: Changes) -> None:
     if "tuned" in stage.settings:
-        stage.put("tuned", TUNED, "a copy of the small model, taught for longer")
+        stage.put("tuned", TUNED, "another small model, which knows other rows")
     for key in ("scoring_model", "scores_from"):
         old = stage.settings.get(key)
         if isinstance(old, str) and published.of(old):

@@ -1,7 +1,7 @@
 """A small model taught some rows by heart, so that it can answer some of a recipe's questions.
 
 A random model is surprised by every token and answers nothing: a mask would leave the ends of turns
-only, and a builder nothing but golds. So the smaller half of the distinct rows is learnt first.
+only, and a builder nothing but golds. So half of the distinct rows are learnt first.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from ppx_ext.proving.published import Published
 STEPS, RATE, LEARNT = 60, 1e-2, 0.02
 
 
-def write(about: Published, folder: Path, rows: Sequence[Any], *, longer: bool = False) -> None:
+def write(about: Published, folder: Path, rows: Sequence[Any], *, others: bool = False) -> None:
     """Write a small model of an architecture that knows half of the distinct rows by heart.
 
     Args:
         about: the model in whose place it stands.
         folder: is made.
         rows: chats, lists of messages.
-        longer: know all of them.
+        others: know the other half.
     """
     distinct = [json.loads(text) for text in dict.fromkeys(json.dumps(row) for row in rows)]
-    known = distinct if longer else distinct[: max(1, len(distinct) // 2)]
+    half = max(1, len(distinct) // 2)
+    known = (distinct[half:] or distinct) if others else distinct[:half]
     said = [turn["content"] for row in distinct for turn in row]
     model = stand_ins.write_model(about, folder, said)
     _learn(model, folder, known)

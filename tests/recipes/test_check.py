@@ -60,6 +60,16 @@ TRL_FAULTS: dict[str, tuple[Edit, str, str]] = {
         "ppx.mask.ppl_treshold",
         "Did you mean `ppl_threshold`",
     ),
+    "typo below": (
+        lambda s: s.update(fsdp="full_shard", fsdp_config={"state_dict_typ": "X"}),
+        "fsdp_config.state_dict_typ",
+        "Did you mean `state_dict_type`",
+    ),
+    "typo in data": (
+        lambda s: s.update(dataset_name=None, datasets=[{"path": "a", "splitt": "train"}]),
+        "recipe",
+        "splitt",
+    ),
     "no stage": (lambda s: s.update(ppx={"seed": 1}), "ppx", "names no stage"),
     "value": (lambda s: s.update(learning_rate="fast"), "recipe", "learning_rate"),
     "token": (lambda s: s.update(pad_token="<none>"), "recipe", "<none>"),
