@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from ppx_ext import EvalSuite, Subject, TaskScore, testing
 from ppx_ext.catalog import load
+from ppx_ext.eval_plan import Evaluation
 from ppx_ext.evaluating import measure
 from ppx_ext.evaluating.processes import Team
 from ppx_ext.plan import parse
@@ -118,6 +119,16 @@ def test_what_is_broken_is_found(
         )
 
 
+def without_judges(folder: Path, tasks: Path) -> Evaluation:
+    """All suites but `code`, and no judge, which would start processes of its own."""
+    found = blocks(folder, tasks)
+    del found["code"], found["tasks"]["tasks"]["judged"]
+    suites = [{"use": name, **block} for name, block in found.items()]
+    evaluation = parse({"eval": {"suites": suites}}, load()).eval
+    assert evaluation is not None
+    return evaluation
+
+
 def _measure(rank: int, folder: str, tasks: str) -> None:
     """One of two real processes: all suites, and then one that fails in the other process."""
     from torch import distributed
@@ -128,10 +139,7 @@ def _measure(rank: int, folder: str, tasks: str) -> None:
     )
     model = AutoModelForCausalLM.from_pretrained(f"{folder}/model").eval()
     tokenizer = tiny_tokenizer()
-    found = blocks(Path(folder) / str(rank), Path(tasks))
-    suites = [{"use": name, **block} for name, block in found.items() if name != "code"]
-    evaluation = parse({"eval": {"suites": suites}}, load()).eval
-    assert evaluation is not None
+    evaluation = without_judges(Path(folder) / str(rank), Path(tasks))
     team = Team()
 
     def work(gather: Any) -> list[Score]:
@@ -164,10 +172,7 @@ def test_two_processes_share_the_work_and_none_waits_for_ever(lab: Lab, tmp_path
     multiprocessing.spawn(_measure, args=(str(tmp_path), str(lab.tasks)), nprocs=2)  # type: ignore[no-untyped-call]
     first, second = ((tmp_path / f"{rank}.json").read_text() for rank in range(2))
     assert first == second
-    found = blocks(tmp_path, lab.tasks)
-    suites = [{"use": name, **block} for name, block in found.items() if name != "code"]
-    evaluation = parse({"eval": {"suites": suites}}, load()).eval
-    assert evaluation is not None
+    evaluation = without_judges(tmp_path, lab.tasks)
     alone = measure(evaluation, lab.subject)
     expected = [
         [score.task, list(score.correct if isinstance(score, TaskScore) else score.tokens)]
