@@ -213,6 +213,7 @@ class Course:
 
     def _end_with_best(self, last: Measured | None, model: Any) -> Measured | None:
         chosen, words = self._choice(self._found)
+        words = words[:1].upper() + words[1:]
         ends = last
         if chosen is None:
             self._warn(f"ppx: {words} The run ends with the weights of its last step.")

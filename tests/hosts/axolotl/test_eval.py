@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from ppx_ext.plan import PlanError
 from tests.hosts import measured
+from tests.hosts.axolotl.conftest import SPY
 
 pytestmark = pytest.mark.axolotl
 
@@ -62,6 +63,18 @@ def test_the_trajectory_is_the_same(
     logged = [row for row in run.trainer.state.log_history if "eval_own_accuracy" in row]
     assert [row["step"] for row in logged] == list(range(last + 1))
     assert ("eval_local_gsm8k_flexible" in logged[0]) == packed
+
+
+def test_a_rude_suite_leaves_nothing_behind(config: Config, train: Train, tmp_path: Path) -> None:
+    rude = "tests.hosts.axolotl.rude_plugin.RudePlugin"
+    changes = {"sample_packing": True, "lora_dropout": 0.3, "max_steps": 3}
+    plain = train(config(output_dir=str(tmp_path / "a"), **changes))
+    plain_rows = rows(plain.trainer)
+    run = train(config(plugins=[SPY, rude], **changes))
+    assert plain_rows == rows(run.trainer)
+    assert [e["input_ids"] for e in plain.train] == [e["input_ids"] for e in run.train]
+    assert all(torch.equal(run.weights[name], value) for name, value in plain.weights.items())
+    assert len(measured.times(run.out)) == 4
 
 
 def test_the_saved_adapter_is_the_best(

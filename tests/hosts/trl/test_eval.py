@@ -13,11 +13,13 @@ from datasets import IterableDataset
 from safetensors.torch import load_file
 
 from ppx_ext import catalog, doctor
+from ppx_ext.callbacks import SuiteCallback
 from ppx_ext.evaluating import apart
 from ppx_ext.hosts import evaluated, trl
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
 from ppx_ext.plan import PlanError, parse
 from ppx_ext.records import load_scores
+from tests.core.test_callbacks import evaluation, rude
 from tests.hosts import measured
 from tests.hosts.trl.lab import Lab, arguments, lora, trainer
 from tests.hosts.trl.test_recipe import PEFT, write
@@ -44,6 +46,17 @@ def training(run: Any) -> list[dict[str, float]]:
     return [{key: row[key] for key in TRAIN if key in row} for row in rows]
 
 
+class Rude(SuiteCallback):
+    """A second callback, whose suite leaves all switches the other way, with a file of its own."""
+
+    def __init__(self, asked: Any, trainer: Any, args: Any) -> None:
+        super().__init__(asked, trainer)
+        self.args = args
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_train_begin(self.args, state, control, **kwargs)
+
+
 MODES: dict[str, dict[str, Any]] = {
     "padded, dropout": {"peft": lora(lora_dropout=0.3), "gradient_checkpointing": True},
     "packed": {"packing": True, "max_length": 128, "peft": lora(lora_dropout=0.3)},
@@ -60,6 +73,9 @@ def test_the_trajectory_is_the_same(mode: str, lab: Lab, tmp_path: Path) -> None
     plain = trainer(lab, tmp_path / "a", ppx=block, **changes)
     plain.train()
     run = trainer(lab, tmp_path / "b", ppx={**block, "eval": stage}, **changes)
+    if mode == "packed":
+        elsewhere = SimpleNamespace(output_dir=tmp_path / "rude")
+        run.add_callback(Rude(evaluation(rude, every=1), run, elsewhere))
     run.train()
     assert training(plain) == training(run)
     assert [one.inputs["input_ids"].tolist() for one in plain.caught] == [
