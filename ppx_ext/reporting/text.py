@@ -36,8 +36,9 @@ def plain(value: Any) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A change with its sign, a true minus, and no "-0.0"."""
-    return f"{round(round(value, _EXACT), digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    """A change with its sign, a true minus, and none where nothing is left of it."""
+    rounded = round(round(value, _EXACT), digits) + 0.0
+    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def fixed(value: float, digits: int = 1) -> str:

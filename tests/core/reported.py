@@ -136,7 +136,10 @@ def compared(folder: Path, *, arms: Sequence[str] = tuple(ARMS), seeds: int = 5)
     for name in arms:
         history = [{"step": s, "loss": 2 * 0.97**s + 0.1 * len(name)} for s in range(5, 61, 5)]
         write_text(folder / "runs" / f"{name}-0" / "log_history.json", json.dumps(history))
-    says = {name: {"says": f"What {name} does, in a sentence.", "edit": []} for name in arms}
+    says = {
+        name: {"says": f"What {name} does, in a sentence.", "edit": [f"ppx.mask: {name}"]}
+        for name in arms
+    }
     lacking = [{"arm": "lowest", "seed": 5, "why": "killed"}]
     write_json(
         folder / STUDY_FILE,

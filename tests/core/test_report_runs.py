@@ -240,7 +240,7 @@ def test_a_comparison_of_many_arms(compared: Path) -> None:
     assert report["verdict"][0].startswith("On the frontier of target against forgetting lie")
     assert set(report["study"]["frontier"]) <= {"base", *ARMS}
     for name in ARMS:
-        assert f"What {name} does, in a sentence." in page.text
+        assert f"What {name} does, in a sentence.ppx.mask: {name}" in page.text
     assert "tasks" not in {path.stem for path in (compared / "plots").glob("*.svg")}
     gain = (compared / "plots" / "gain.svg").read_text(encoding="utf-8")
     assert all(f">{name}<" in gain for name in ARMS)
@@ -302,7 +302,8 @@ def test_the_command_prints_the_schema_or_writes_a_report(tmp_path: Path) -> Non
 def test_numbers_and_brackets_in_words() -> None:
     assert fixed(1.25) == fixed(1.2500000000001) == "1.2", "the same, however it was summed"
     assert fixed(1.26) == "1.3"
-    assert signed(-0.04) == "+0.0"
+    assert signed(-0.04) == "0.0"
+    assert signed(0.06) == "+0.1"
     assert signed(-3.21) == "\N{MINUS SIGN}3.2"
     assert str(prose("a (b (c) d).")) == 'a <span class="soft">(b (c) d)</span>.'
     assert forgetting.of({"evaluations": []})["tasks"] == []
