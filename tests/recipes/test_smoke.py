@@ -30,6 +30,7 @@ def test_every_model_is_in_both_hosts() -> None:
     assert named["trl"] - {"base"} <= set(published.models())
 
 
+@pytest.mark.axolotl
 def test_every_recipe_is_run_by_one_of_these_files() -> None:
     run = [
         file for method in smoking.METHODS for _, files in smoking.groups(method) for file in files
@@ -37,6 +38,13 @@ def test_every_recipe_is_run_by_one_of_these_files() -> None:
     assert sorted(run) == sorted(file for file in FILES if ".trl." in file.name)
     files = {path.stem.removeprefix("test_smoke_") for path in HERE.glob("test_smoke_*.py")}
     assert files == {*smoking.FILES_OF, "axolotl"}
+
+
+def test_a_sample_has_every_method_and_every_model() -> None:
+    sample = smoking.sample(TRL)
+    for part in (-3, -2):
+        assert {file.parts[part] for file in sample} == {file.parts[part] for file in TRL}
+    assert len(sample) < 25
 
 
 HERE = Path(__file__).parent
