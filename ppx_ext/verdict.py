@@ -173,7 +173,7 @@ def _update_warnings(arms: Sequence[Json]) -> list[str]:
     return [
         f"{name} moved the weights {norm / first[1]:.2f} times as far as {first[0]} (L2 norm): "
         "part of any difference can come from the smaller step alone. Controls: a lower learning "
-        "rate for the reference, or (for a mask) the masks `random` and `lowest`."
+        "rate for the reference, `sft_matched`, or (for a mask) the masks `random` and `lowest`."
         for name, norm in others
-        if first[1] and norm and norm < SMALL_UPDATE * first[1]
+        if first[1] and norm and norm < SMALL_UPDATE * first[1] and "@lr=" not in name
     ]
