@@ -161,7 +161,8 @@ def _changed_settings(
         change.said = [line for line in change.said if not line.startswith(key)]
     write_text(Path(_changed(recipe.host)), yaml.safe_dump(change.settings, sort_keys=False))
     made = [f"data: {script}, made-up rows of the published shape" for script in scripts]
-    return change, about, [*made, *change.said, "device: CPU, in one process"]
+    ran = ["device: CPU, in one process", f"trained for: {swaps.STEPS} steps"]
+    return change, about, [*made, *change.said, *ran]
 
 
 def _key(
