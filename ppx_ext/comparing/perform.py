@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
@@ -62,7 +61,6 @@ def perform(job: Job) -> None:
             folder.rename(job.folder / WEIGHTS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        gc.collect()
     numbers = {"seconds": seconds, **made.numbers}
     write_json(
         job.folder / RESULT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -180,6 +181,16 @@ def _one(job: Job) -> None:
         traceback.print_exc()
         words = str(error).strip() or type(error).__name__
         queue.fail(job, f"{words} (see {log})")
+    _let_go()
+
+
+def _let_go() -> None:
+    """Give back what the run held on a GPU, before the next one."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def quiet_worker(log: Path) -> None:
