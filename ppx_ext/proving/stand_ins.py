@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WORDS = 512
 """Entries of a stand-in's vocabulary, special tokens included."""
 
-_LAYERS, _HEAD, _HIDDEN, _WINDOW = 2, 32, 128, 64
+_LAYERS, _HEAD, _HIDDEN, _WINDOW = 2, 32, 128, 64  # 4 bits on a CPU: multiples of 32
 
 
 def write_described(about: Published, folder: Path, corpus: Iterable[str] = ()) -> Path:
