@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from ppx_ext.evaluating import apart, measure
-from ppx_ext.evaluating.during import Course, Due, scalars
+from ppx_ext.evaluating.due import Due
+from ppx_ext.evaluating.during import Course
 from ppx_ext.evaluating.judges import Judges, opened
 from ppx_ext.evaluating.processes import Gather, Team
 from ppx_ext.evaluating.store import ITEMS
+from ppx_ext.evaluating.told import scalars
 from ppx_ext.evaluating.undisturbed import undisturbed
 from ppx_ext.suites import Score, Subject
 

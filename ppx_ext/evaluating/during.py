@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ppx_ext import gates
-from ppx_ext.eval_plan import Evaluation, Every
+from ppx_ext.eval_plan import Evaluation
 from ppx_ext.evaluating.kept import KeptWeights
 from ppx_ext.evaluating.processes import Team
 from ppx_ext.evaluating.store import Evaluations
-from ppx_ext.metrics import change
+from ppx_ext.evaluating.told import line
 from ppx_ext.records import load_scores
-from ppx_ext.suites import Score, TaskScore, TextScore
+from ppx_ext.suites import Score, TaskScore
 
 log = logging.getLogger(__name__)
 
@@ -38,33 +37,6 @@ class Measured:
     def breached(self) -> bool:
         """Whether more was forgotten than the gate allows."""
         return self.checked is not None and not self.checked.ok
-
-
-class Due:
-    """When an evaluation is due between the first step and the last.
-
-    Args:
-        every: as the recipe says; None is never.
-        epoch: at which the run begins, or goes on.
-    """
-
-    def __init__(self, every: Every | None, epoch: float) -> None:
-        self._every = every
-        self._passed = self._count(epoch)
-
-    def now(self, *, step: int, epoch: float) -> bool:
-        """Whether one is due after this step; asked once after each."""
-        if self._every is None:
-            return False
-        if self._every.steps is not None:
-            return step % self._every.steps == 0
-        before, self._passed = self._passed, self._count(epoch)
-        return self._passed > before
-
-    def _count(self, epoch: float) -> int:
-        if self._every is None or self._every.epochs is None:
-            return 0
-        return math.floor(epoch / self._every.epochs + 1e-9)
 
 
 class Course:
@@ -269,7 +241,8 @@ class Course:
             self._store.update(cost=self.cost())
 
         self._team.alone(write)
-        self._say(f"ppx: {_line(when, measured, self.before, seconds)}")
+        said = line(when, measured.step, self.before, measured.scores, seconds=seconds)
+        self._say(f"ppx: {said}")
 
     def cost(self) -> dict[str, float]:
         """Seconds of evaluation, of training without it, and the former as a share of the latter.
@@ -298,40 +271,3 @@ class Course:
 
 def _is(record: Mapping[str, Any], when: str, step: int) -> bool:
     return bool(record["when"] == when and record["step"] == step)
-
-
-def _line(when: str, measured: Measured, before: Sequence[Score], seconds: float) -> str:
-    shown = [
-        f"{score.task} {100 * score.accuracy:.1f} %"
-        if isinstance(score, TaskScore)
-        else f"{score.task} perplexity {score.perplexity:.4g}"
-        for score in measured.scores
-    ]
-    found = scalars(before, measured.scores) if when != "before" else {}
-    drop = found.get("eval_ppx_average_drop")
-    shown += [] if drop is None else [f"average drop {drop:+.1f} points"]
-    place = "untouched model" if when == "before" else f"step {measured.step}"
-    return f"{place}: {', '.join(shown)} ({seconds:.1f} s)"
-
-
-def scalars(before: Sequence[Score], scores: Sequence[Score]) -> dict[str, float]:
-    """What trackers are told of an evaluation; a number that is undefined is left out.
-
-    Args:
-        before: of the untouched model.
-        scores: of the model as it is.
-    """
-    found: dict[str, float] = {}
-    for score in scores:
-        if isinstance(score, TextScore):
-            found[f"eval_{score.task}_perplexity"] = score.perplexity
-            continue
-        found[f"eval_{score.task}_accuracy"] = score.accuracy
-        for name, values in score.readings.items():
-            found[f"eval_{score.task}_{name}"] = sum(values) / len(values)
-    if scores is not before:
-        tasks = ([s for s in one if isinstance(s, TaskScore)] for one in (before, scores))
-        changed = change(*tasks)
-        numbers = {"average_drop": changed.drop, "ti": changed.ti, "bwt": changed.bwt}
-        found |= {f"eval_ppx_{name}": v for name, v in numbers.items() if v is not None}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
