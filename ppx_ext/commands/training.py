@@ -23,11 +23,12 @@ def prepare(recipe: str, out: Path, data: str | None, model: str | None, overwri
     Killed at any moment, the next run goes on where the last one was.
     """
     from ppx_ext import pipeline
-    from ppx_ext.hosts import left
 
     loaded = options.load(recipe)
     found = options.host(loaded).tokenized(loaded.path, data=data, model=model)
     pipeline.prepare(found, out, overwrite=overwrite)
+    from ppx_ext.hosts import left  # heavy: after an error in the recipe is told
+
     left.recipe(out, loaded.path, data=data, model=model, out=out)
     click.echo(f"Wrote {out}. Look at it: ppx view {out}")
 
