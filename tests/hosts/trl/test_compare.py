@@ -248,3 +248,21 @@ def test_a_target_is_needed(tmp_path: Path) -> None:
     shown = command(path, "--arms", "sft")
     assert shown.exit_code == 1
     assert "no task of the recipe's `eval:` is marked as the target" in shown.output
+
+
+def test_it_is_not_started_by_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shown = command(write(tmp_path), "--arms", "sft", "--out", tmp_path / "o")
+    assert shown.exit_code == 1
+    assert "Start `ppx compare` itself" in shown.output
+
+
+def test_arms_come_from_a_file_too(tmp_path: Path) -> None:
+    arms = tmp_path / "arms.yaml"
+    arms.write_text("sft: sft\nmild: {from: stm, says: mild, ppx: {mask: {ppl_threshold: 9}}}\n")
+    given = ("--arms", f"{arms},random", "--seeds", "2", "--without-rate-sweep", "--dry-run")
+    shown = command(write(tmp_path), *given)
+    assert "mild: mild\n    ppx.mask.use: 'stm'\n    ppx.mask.ppl_threshold: 9" in shown.output
+    assert "7 runs: the base once, 3 arms with seeds 0, 1." in shown.output
+    arms.write_text("[1]")
+    assert "must map names of arms" in command(write(tmp_path), "--arms", arms).output
