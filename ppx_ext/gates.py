@@ -41,8 +41,11 @@ class Drop:
     @property
     def words(self) -> str:
         """For instance ``law lost 7.5 points (95 % CI +1.2 to +13.8), more than 5.0 allow``."""
-        what = "the other tasks lost on average" if self.name == AVERAGE else f"{self.name} lost"
-        found = f"{what} {_number(self.drop)} points ({self._interval()})"
+        verb = "gained" if self.drop < 0 else "lost"
+        what = (
+            f"the other tasks {verb} on average" if self.name == AVERAGE else f"{self.name} {verb}"
+        )
+        found = f"{what} {_number(abs(self.drop))} points ({self._interval()})"
         if self.breached:
             return f"{found}, more than the {self.limit:.1f} that the gate allows"
         beyond = ", beyond it but not beyond chance" if self.drop > self.limit else ""
@@ -51,7 +54,8 @@ class Drop:
     def _interval(self) -> str:
         if self.low is None or self.high is None:
             return "one item, so no interval"
-        return f"95 % CI {self.low:+.1f} to {self.high:+.1f}"
+        low, high = (0.0 - self.high, 0.0 - self.low) if self.drop < 0 else (self.low, self.high)
+        return f"95 % CI {low:+.1f} to {high:+.1f}"
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON values."""
