@@ -48,7 +48,9 @@ def test_a_task_has_a_limit_of_its_own_a_target_too() -> None:
 def test_a_gain_is_called_one() -> None:
     (drop,) = check(Gate(tasks={"code": 5.0}), BASE, [BASE[0], task("code", 12), BASE[2]]).drops
     assert drop.drop == pytest.approx(-10.0)
-    assert drop.low is not None and drop.high is not None and drop.low <= -10 <= drop.high
+    assert drop.low is not None
+    assert drop.high is not None
+    assert drop.low <= -10 <= drop.high
     interval = f"{-drop.high + 0.0:+.1f} to {-drop.low:+.1f}"
     assert drop.words == f"code gained 10.0 points (95 % CI {interval}); the gate allows 5.0"
 
