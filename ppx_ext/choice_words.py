@@ -15,7 +15,7 @@ def sentences(stage: Json) -> list[str]:
     if numbers["epochs"] > 1:
         targets += f" in {numbers['epochs']} epochs"
     found = [
-        f"Of {numbers['rows']:,} rows, the sampler `{stage['component']}` chose "
+        f"Of {numbers['rows']:,} rows, the sampler {_name(stage)} chose "
         f"{numbers['distinct_rows_chosen']:,} ({targets}) by `{measure_of(stage)}`"
         f"{_window(numbers)}."
     ]
@@ -27,15 +27,24 @@ def sentences(stage: Json) -> list[str]:
 def warnings(stage: Json) -> list[str]:
     """Shortfalls and notes of the sampler, and rows that could not be measured."""
     numbers = stage["numbers"]
-    found = [f"`{stage['component']}`: {note}" for note in numbers["notes"]]
+    found = [f"{_name(stage)}: {note}" for note in numbers["notes"]]
     for reason, rows in numbers["not_measured"].items():
-        found.append(f"{rows:,} rows could not be chosen ({reason}).")
+        found.append(f"{rows:,} rows could not be chosen{_whose(stage)} ({reason}).")
     return found
 
 
 def measure_of(stage: Json) -> str:
     """The measure's name."""
     return str(stage["settings"]["by"]["use"])
+
+
+def _name(stage: Json) -> str:
+    return f"`{stage['component']}`{_whose(stage)}"
+
+
+def _whose(stage: Json) -> str:
+    """Of a comparison, the arm."""
+    return f" for {stage['arm']}" if stage.get("arm") else ""
 
 
 def _window(numbers: Json) -> str:

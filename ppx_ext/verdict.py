@@ -134,8 +134,8 @@ def _step_warnings(arms: Sequence[Json]) -> list[str]:
     steps = {arm["name"]: arm["mean"].get("steps") for arm in arms}
     first, *others = steps.items()
     return [
-        f"{name} trained {number:g} steps where {first[0]} trained {first[1]:g}: part of any "
-        "difference can come from that alone."
+        f"{name} trained {number:g} step{'' if number == 1 else 's'} where {first[0]} trained "
+        f"{first[1]:g}: part of any difference can come from that alone."
         for name, number in others
         if first[1] and number and number != first[1]
     ]

@@ -65,9 +65,9 @@ def compare(
           s3ft  self_output  rephrase  easy  medium  hard  kl  dft (TRL)  eaft (Axolotl)
           recipe (as it stands)  a+b (both)  arm@KEY=VALUE (a key of the recipe)
 
-    Plain SFT, also at 0.3 and 0.1 times the recipe's learning rate, is always among them. The
-    recipe's `eval:` stage says what is measured. Killed at any moment, the same command goes on; a
-    run that fails costs that run alone.
+    Plain SFT, also at 0.3 and 0.1 times the recipe's learning rate, is always among them, and
+    the reference where it was not named. The recipe's `eval:` stage says what is measured. Killed
+    at any moment, the same command goes on; a run that fails costs that run alone.
     """
     from ppx_ext.comparing import run
 

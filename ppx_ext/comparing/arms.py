@@ -11,11 +11,12 @@ names, the arm takes them.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppx_ext.comparing.edits import at, merged
+from ppx_ext.comparing.edits import at, differences, merged
 from ppx_ext.recipes import Recipe
 
 Json = dict[str, Any]
@@ -31,6 +32,11 @@ BETA = 0.1
 MASKS_LIKE_STM = ("stm", "random", "lowest")
 _BUILDERS = ("s3ft", "self_output", "rephrase")
 _BANDS = ("easy", "medium", "hard")
+_EQUAL = {
+    "ppx.eval": "all arms are measured alike; change the recipe's",
+    "seed": "each arm is trained with the same seeds; give --seeds",
+    "output_dir": "each run has a folder of its own; give --out",
+}
 
 
 class ArmError(ValueError):
@@ -81,7 +87,17 @@ def arms_of(
             what this host or recipe does not have.
     """
     own = dict(given or {})
-    return tuple(_arm(recipe, name, own) for name in dict.fromkeys(names))
+    found = tuple(_arm(recipe, name, own) for name in dict.fromkeys(names))
+    for arm in found:
+        _refuse_unequal(arm, common(recipe))
+    return found
+
+
+def _refuse_unequal(arm: Arm, shared: Json) -> None:
+    for line in differences(shared, arm.settings):
+        for key, why in _EQUAL.items():
+            if line.startswith((f"{key}:", f"{key}.")):
+                raise ArmError(f"arm {arm.name!r} changes `{key}`: {why}")
 
 
 def _arm(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Arm:
@@ -99,7 +115,8 @@ def _arm(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Arm:
 def _combined(recipe: Recipe, whole: str, own: Mapping[str, Any]) -> Arm:
     parts = whole.split("+")
     settings, said = common(recipe), []
-    for part in parts:
+    # It edits the golds of the mask that is there, so that it comes after that.
+    for part in sorted(parts, key="sft_normalised".__eq__):
         if len(parts) > 1 and (part in own or part in _MATCHED):
             raise ArmError(
                 f"arm {whole!r}: {part!r} cannot be joined; write `from: {part}` in YAML"
@@ -107,7 +124,7 @@ def _combined(recipe: Recipe, whole: str, own: Mapping[str, Any]) -> Arm:
         settings, says = _ready(recipe, whole, part, settings, own)
         said.append(says)
     matched = _MATCHED.get(whole)
-    return Arm(name=whole, says=", ".join(said), settings=settings, matched=matched)
+    return Arm(name=whole, says="; ".join(said), settings=settings, matched=matched)
 
 
 def _own_arm(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Arm:
@@ -146,28 +163,24 @@ def _set(settings: Json, change: str, name: str) -> Json:
     key, equals, text = change.partition("=")
     if not key or not equals or not text:
         raise ArmError(f"arm {name!r}: write KEY=VALUE after @, for instance sft@lr=x0.3")
-    key = "learning_rate" if key == "lr" else key
-    if key == "learning_rate":
-        return merged(settings, {key: _rate(settings, text, name)})
+    if key in ("lr", "learning_rate"):
+        return merged(settings, {"learning_rate": _rate(settings, text, name)})
     return merged(settings, at(key, yaml.safe_load(text)))
 
 
 def _rate(settings: Json, text: str, name: str) -> float:
     old = settings.get("learning_rate")
+    factor = text.startswith("x")
+    if factor and old is None:
+        raise ArmError(f"arm {name!r}: the recipe has no `learning_rate` to multiply")
     try:
-        if not text.startswith("x"):
-            return float(text)
-        if old is None:
-            raise ArmError(f"arm {name!r}: the recipe has no `learning_rate` to multiply")
         # As people write numbers: 2e-3 times 0.3 is 6e-4, and not 0.0005999999999999999.
-        return float(f"{float(old) * float(text[1:]):.12g}")
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ArmError):
-            raise
-        raise ArmError(f"arm {name!r}: {text!r} is no learning rate, nor a factor") from None
-
-
-# ------------------------------------------------------------------------------ what is there
+        rate = float(f"{float(old or 0) * float(text[1:]):.12g}") if factor else float(text)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ArmError(f"arm {name!r}: {text!r} is no learning rate above 0, nor a factor")
+    return rate
 
 
 def _nothing(settings: Json, recipe: Recipe) -> Json:
@@ -176,13 +189,15 @@ def _nothing(settings: Json, recipe: Recipe) -> Json:
 
 def _as_it_is(settings: Json, recipe: Recipe) -> Json:
     stages = {key: (recipe.block or {}).get(key) for key in ("build", "choose", "mask")}
+    if settings != common(recipe):
+        raise ArmError("`recipe` is the recipe as it stands, and comes first where it is joined")
     return merged(settings, {"ppx": {key: value for key, value in stages.items() if value}})
 
 
-def _stage(settings: Json, stage: str, block: Json) -> Json:
-    if settings["ppx"].get(stage) is not None:
+def _stage(settings: Json, stage: str, block: Json, there: Json | None = None) -> Json:
+    if settings["ppx"].get(stage) != there:
         raise ArmError(f"two of its parts ask for `ppx.{stage}`; take one of them")
-    return merged(settings, {"ppx": {stage: block}})
+    return merged(merged(settings, {"ppx": {stage: None}}), {"ppx": {stage: block}})
 
 
 def _mask(use: str, **more: Any) -> Edit:
@@ -223,14 +238,11 @@ def _build(use: str) -> Edit:
 
 def _band(band: str) -> Edit:
     def edit(settings: Json, recipe: Recipe) -> Json:
-        own = dict(settings["ppx"].get("choose") or {})
-        own = own if own.get("use") == "budget" else {}
-        own.pop("window", None)
-        block = {**own, "use": "budget", "band": band}
-        if not own and (settings["ppx"].get("choose") or {}):
+        there = common(recipe)["ppx"].get("choose")
+        if there and there.get("use") != "budget":
             raise ArmError("the recipe's `choose:` is no budget, so that it has no bands")
-        settings = merged(settings, {"ppx": {"choose": None}})
-        return merged(settings, {"ppx": {"choose": block}})
+        own = merged(there or {}, {"window": None, "use": "budget", "band": band})
+        return _stage(settings, "choose", own, there)
 
     return edit
 
@@ -253,7 +265,7 @@ _MATCHED = {"sft_matched": "stm"}
 
 READY: Mapping[str, tuple[str, Edit]] = {
     "sft": ("plain fine-tuning on the golds", _nothing),
-    "sft_normalised": ("golds with line ends normalised, nothing masked", _normalised),
+    "sft_normalised": ("golds with line ends normalised", _normalised),
     "sft_matched": ("plain fine-tuning, its change scaled to the size of stm's", _nothing),
     "stm": ("golds, with tokens of high perplexity masked", _mask("stm")),
     "stm_quantile": (
@@ -283,5 +295,6 @@ READY: Mapping[str, tuple[str, Edit]] = {
 
 
 def with_sweep(names: Sequence[str]) -> tuple[str, ...]:
-    """The arms asked for and, where they are not among them, plain SFT at smaller rates."""
-    return tuple(dict.fromkeys((REFERENCE, *names, *SWEEP)))
+    """The arms asked for, and plain SFT at all rates; not asked for, it is the reference."""
+    first = () if REFERENCE in names else (REFERENCE,)
+    return tuple(dict.fromkeys((*first, *names, *SWEEP)))

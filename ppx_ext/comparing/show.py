@@ -99,7 +99,7 @@ def table(study: Json) -> Table:
 
 def long_table(study: Json) -> Table:
     """One row for the base and one for each arm."""
-    found = _empty(*(title for title, _, _ in _COLUMNS))
+    found = _empty(*(title for title, _, _ in _COLUMNS), gap=1)
     base = [_cell(study["base"], {}, key, d) if key in _OF_BASE else "" for _, key, d in _COLUMNS]
     found.add_row("base", *base)
     for arm in study["arms"]:
@@ -114,11 +114,12 @@ def long_table(study: Json) -> Table:
     return found
 
 
-def _empty(*titles: str) -> Table:
-    found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2))
-    found.add_column("")
+def _empty(*titles: str, gap: int = 2) -> Table:
+    found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap))
+    # On a narrow terminal names break as well, rather than lose what tells them apart.
+    found.add_column("", overflow="fold")
     for title in titles:
-        found.add_column(title, justify="right")
+        found.add_column(title, justify="right", overflow="fold")
     return found
 
 

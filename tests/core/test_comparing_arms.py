@@ -90,6 +90,7 @@ def test_arms_are_joined_and_changed_at_a_key() -> None:
     masked = arm("stm+sft_normalised").settings["ppx"]["mask"]
     assert masked["ppl_threshold"] == 3.0
     assert masked["strip_line_ends"]
+    assert arm("sft_normalised+stm").settings == arm("stm+sft_normalised").settings
 
 
 def test_users_write_their_own() -> None:
@@ -114,6 +115,12 @@ def test_users_write_their_own() -> None:
         ("eaft", {}, "EAFT is not in the host trl \\(it is in axolotl\\)"),
         ("sft@lr", {}, "write KEY=VALUE"),
         ("sft@lr=fast", {}, "'fast' is no learning rate"),
+        ("sft@lr=x-1", {}, "'x-1' is no learning rate above 0"),
+        ("sft@lr=0", {}, "'0' is no learning rate above 0"),
+        ("easy+hard", {}, "'easy\\+hard': two of its parts ask for `ppx.choose`"),
+        ("easy+recipe", {}, "`recipe` is the recipe as it stands, and comes first"),
+        ("stm@seed=3", {}, "changes `seed`: each arm is trained with the same seeds"),
+        ("a", {"a": {"from": "stm", "ppx": {"eval": None}}}, "'a' changes `ppx.eval`: all arms"),
         ("sft_matched+stm", {}, "'sft_matched' cannot be joined"),
         ("a", {"a": "b", "b": "a"}, "no arm 'a'"),
         ("a", {"a": 3}, "give another arm's name"),
@@ -134,6 +141,7 @@ def test_a_builder_needs_the_recipes_judge() -> None:
 
 def test_smaller_rates_are_always_there() -> None:
     assert with_sweep(["stm"]) == ("sft", "stm", "sft@lr=x0.3", "sft@lr=x0.1")
+    assert with_sweep(["stm", "sft"]) == ("stm", "sft", "sft@lr=x0.3", "sft@lr=x0.1")
     assert with_sweep(["sft", "sft@lr=x0.1"]) == ("sft", "sft@lr=x0.1", "sft@lr=x0.3")
 
 
