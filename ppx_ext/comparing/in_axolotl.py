@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ def ready() -> None:
     import axolotl.loaders  # noqa: F401
 
     import ppx_ext.hosts.axolotl_recipe  # noqa: F401
+
+
+def unknown_keys(settings: Mapping[str, Any]) -> Iterator[Any]:
+    """Keys of a recipe that Axolotl does not know, and would drop."""
+    from ppx_ext.hosts import axolotl_doctor
+
+    return axolotl_doctor.unknown_keys(settings)
 
 
 def trained(recipe: Path, folder: Path) -> Made:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ppx_ext.comparing.perform import Made
 
@@ -12,6 +14,13 @@ def ready() -> None:
     import trl.trainer.sft_trainer  # noqa: F401
 
     import ppx_ext.hosts.trl  # noqa: F401
+
+
+def unknown_keys(settings: Mapping[str, Any]) -> Iterator[Any]:
+    """Keys of a recipe that TRL does not know."""
+    from ppx_ext.hosts import trl_offline
+
+    return trl_offline.unknown_keys(settings)
 
 
 def trained(recipe: Path, folder: Path) -> Made:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ from ppx_ext.records import SCHEMA, write_json
 from ppx_ext.study import dump_study
 
 DEFAULT_SEEDS = 8
+_KNOWN = {"ppx", "learning_rate", "loss_type", "use_eaft"}
+"""Keys of our own arms."""
 Json = dict[str, Any]
 
 
@@ -89,6 +93,22 @@ def _check(recipe: Recipe, arm: Arm, names: set[str]) -> None:
         raise ArmError(f"arm {arm.name!r} goes by {arm.matched!r}: add that to --arms")
 
 
+def _check_keys(recipe: Recipe, arms: Sequence[Arm]) -> None:
+    """Axolotl drops a key that it does not know without a word: two arms would be the same one."""
+    shared = common(recipe)
+    own = {
+        arm.name: {key for key in arm.settings if arm.settings[key] != shared.get(key)} - _KNOWN
+        for arm in arms
+    }
+    if not any(own.values()):  # looking loads the host
+        return
+    host = importlib.import_module(f"ppx_ext.comparing.in_{recipe.host}")
+    for arm in arms:
+        for found in host.unknown_keys(arm.settings) if own[arm.name] else ():
+            if re.split(r"[.\[]", found.where)[0] in own[arm.name]:
+                raise ArmError(f"arm {arm.name!r}: {found.where}: {found.message}")
+
+
 def check(wanted: Wanted) -> tuple[Job, ...]:
     """Everything that can be known before a run; gives the runs.
 
@@ -116,6 +136,7 @@ def check(wanted: Wanted) -> tuple[Job, ...]:
             "true`"
         )
     jobs = wanted.jobs()
+    _check_keys(wanted.recipe, wanted.chosen())
     if missing := problems(evaluation):
         raise PlanError(missing)
     return jobs

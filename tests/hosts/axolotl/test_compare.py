@@ -48,6 +48,9 @@ def test_eaft_is_its_own_and_dft_is_not(config: Config, tmp_path: Path) -> None:
     assert arm.settings["use_eaft"] is True
     with pytest.raises(ValueError, match="DFT is not in the host axolotl"):
         wanted(path, tmp_path, "dft").chosen()
+    with pytest.raises(ValueError, match="'sft@nokey=3': nokey: Axolotl does not know this key"):
+        run.check(wanted(path, tmp_path, "eaft", "sft@max_steps=2", "sft@nokey=3"))
+    assert len(run.check(wanted(path, tmp_path, "eaft", "sft@max_steps=2"))) == 3
 
 
 def losses(found: Any) -> list[float]:

@@ -228,6 +228,7 @@ def test_a_dry_run_shows_runs_and_differences(tmp_path: Path) -> None:
         ("eaft", {}, "EAFT is not in the host trl"),
         ("sft_matched", {}, "goes by 'stm': add that to --arms"),
         ("stm@ppx.mask.ppl_threshold=0.5", {}, "must be above 1"),
+        ("sft@lerning_rate=1", {}, "lerning_rate: TRL does not know this key"),
         ("sft", {"ppx": {"seed": 1}}, "no `eval:` stage"),
         ("sft", {"ppx": None}, "no `ppx:` block"),
     ],
