@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
     from ppx_ext.contracts import Bools, Ints
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -170,8 +173,24 @@ def _windows(ids_T: Ints, target_T: Bools, length: int) -> list[tuple[Ints, Bool
 
 
 def _context(model: Any) -> int:
+    return _declared_context(model) or 2048
+
+
+def _declared_context(model: Any) -> int | None:
     found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(found or 2048)
+    return int(found) if found else None
+
+
+def _warn_of_long(model: Any, prompts: Sequence[str], lengths: Sequence[int]) -> None:
+    context = _declared_context(model)
+    places = [place for place, length in enumerate(lengths) if context and length >= context]
+    if places:
+        longest = max(places, key=lambda place: lengths[place])
+        log.warning(
+            "ppx: %d of %d prompts leave no room in the model's context of %d tokens, so what it "
+            "answers tells nothing; the longest has %d and begins %r",
+            len(places), len(lengths), context, lengths[longest], prompts[longest][:60],
+        )  # fmt: skip
 
 
 def fingerprint_of(items: Iterable[Any]) -> str:
@@ -232,6 +251,7 @@ def generate_greedy(
     for place, found in enumerate(ids):
         if not found:
             raise ValueError(f"prompt {place} has no token: {prompts[place]!r}")
+    _warn_of_long(model, prompts, [len(found) for found in ids])
     greedy = Decoding(max_new_tokens=max_new_tokens)
     wanted = [
         Wanted(ids=tuple(found), decoding=greedy, seed=None, limit=max_new_tokens, places=[place])

@@ -158,11 +158,11 @@ def _drop(
     drop = 100 * sum(old.accuracy - new.accuracy for old, new in pairs) / len(pairs)
     low = high = None
     if all(len(old.correct) > 1 for old, _ in pairs):
-        # From the new to the old: what is found is the loss.
-        found = paired_bootstrap(*((new.correct, old.correct) for old, new in pairs))
+        # The same draws as of `metrics.intervals`, so that one number has one interval everywhere.
+        found = paired_bootstrap(*((old.correct, new.correct) for old, new in pairs))
         assert found.low is not None
         assert found.high is not None
-        low, high = 100 * found.low, 100 * found.high
+        low, high = 0.0 - 100 * found.high, 0.0 - 100 * found.low
     measured = low if gate.beyond_chance and low is not None else drop
     breached = measured > limit + _ROUNDING and not (gate.beyond_chance and low is None)
     return Drop(name=name, drop=drop, limit=limit, low=low, high=high, breached=breached)

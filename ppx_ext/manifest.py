@@ -32,6 +32,9 @@ _DISTRIBUTIONS = (
     "peft",
     "trl",
     "axolotl",
+    "accelerate",
+    "lm_eval",
+    "math-verify",
     "numpy",
     "pyarrow",
 )

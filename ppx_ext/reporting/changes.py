@@ -141,10 +141,15 @@ def format_words(found: Sequence[dict[str, Any]]) -> list[str]:
 def _format_word(task: str, strict: dict[str, Any], flexible: dict[str, Any]) -> str:
     form = min(0.0, strict["points"] - min(0.0, flexible["points"]))
     sure = "significant" if flexible["significant"] else "not significant"
+    so = (
+        f"So {-form:.1f} points of the loss are of format: the answer is there, but not worded as "
+        "asked."
+        if round(form, 1)
+        else "So none of the loss is of format: the answers themselves are wrong."
+    )
     return (
         f"On {task} the strict reading lost {-strict['points']:.1f} points; the flexible one "
-        f"changed by {flexible['points']:+.1f} ({sure}). So {-form:.1f} points of the loss are of "
-        "format: the answer is there, but not worded as asked."
+        f"changed by {flexible['points']:+.1f} ({sure}). {so}"
     )
 
 

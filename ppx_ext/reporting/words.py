@@ -44,16 +44,18 @@ def forgetting(found: Json | None) -> tuple[list[str], list[str]]:
     checked = [one for one in found["evaluations"] if one["gate"] and not one["restored"]]
     breaches = [one for one in checked if not one["gate"]["ok"]]
     if breaches:
-        last = breaches[-1]["gate"]["drops"]
-        beyond = " and ".join(drop["words"] for drop in last if drop["breached"])
+        drops = breaches[-1]["gate"]["drops"]
+        beyond = " and ".join(drop["words"] for drop in drops if drop["breached"])
         places = ", ".join(map(_label, breaches))
         warned.append(
             f"The gate was breached in {len(breaches)} of {len(checked)} evaluations "
             f"({places}). At the last of them {beyond}."
         )
     elif checked:
-        whose = f"{checked[-1]['name']}: " if checked[-1]["name"] else ""
-        said.append(whose + checked[-1]["gate"]["words"])
+        # Of the weights that the run ends with, which may be those of an earlier step.
+        last = [one for one in found["evaluations"] if one["gate"]][-1]
+        whose = f"{last['name']}: " if last["name"] else ""
+        said.append(whose + last["gate"]["words"])
     if kept := found["kept"]:
         step = "its last step" if kept["step"] is None else f"step {kept['step']:,}"
         said.append(f"The run ended with the weights of {step}: {kept['words']}")

@@ -49,6 +49,19 @@ def test_batches_give_what_one_prompt_alone_gives(
     assert len(set(expected)) > 1
 
 
+def test_a_prompt_beyond_the_context_is_told(
+    tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model("llama")
+    context = model.config.max_position_embeddings
+    generate_greedy(model, tokenizer, ["Hi"], max_new_tokens=1)
+    assert not caplog.records
+    generate_greedy(model, tokenizer, ["Hi", "word " * context], max_new_tokens=1)
+    (said,) = [record.message for record in caplog.records]
+    assert said.startswith(f"ppx: 1 of 2 prompts leave no room in the model's context of {context}")
+    assert "begins 'word word" in said
+
+
 def test_adapters_take_part(tokenizer: Any) -> None:
     model = tiny_model("llama")
     texts = [render_prompt(tokenizer, prompt) for prompt in PROMPTS]

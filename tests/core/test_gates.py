@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ppx_ext import TaskScore, TextScore
 from ppx_ext.eval_plan import Gate
 from ppx_ext.gates import AVERAGE, best, check, check_tasks
+from ppx_ext.metrics import intervals
 
 
 def task(name: str, right: int, of: int = 20, *, target: bool = False, **more: str) -> TaskScore:
@@ -75,6 +76,13 @@ def test_beyond_chance_goes_by_the_whole_interval() -> None:
     # 12 of 20 lost: 60 points, and sqrt(0.6 * 0.4 / 20) = 11 points of standard error.
     assert low == pytest.approx(60 - 1.96 * 11, abs=3)
     assert high == pytest.approx(60 + 1.96 * 11, abs=3)
+
+
+def test_the_average_has_the_interval_that_it_has_everywhere() -> None:
+    before = [task("law", 16), TaskScore(task="code", correct=(1.0, 0.0) * 10)]
+    after = [task("law", 13), TaskScore(task="code", correct=(0.0, 0.0, 1.0, 0.0) * 5)]
+    (drop,) = check(Gate(max_drop=0), before, after).drops
+    assert (drop.low, drop.high) == pytest.approx(intervals(before, after).drop, abs=1e-9)
 
 
 def test_one_item_has_no_interval_and_is_never_beyond_chance() -> None:

@@ -17,7 +17,7 @@ from ppx_ext.commands.looking import report as command
 from ppx_ext.hosts import left
 from ppx_ext.metrics import change
 from ppx_ext.records import EVAL_FILE, evaluation_record, write_json
-from ppx_ext.reporting import changes, comparison, curves, forgetting, schema
+from ppx_ext.reporting import changes, comparison, curves, forgetting, schema, words
 from ppx_ext.reporting.text import fixed, prose, signed
 from ppx_ext.suites import TaskScore, TextScore
 from tests.core import reported
@@ -78,6 +78,18 @@ def test_what_was_kept_breached_and_spent_is_told(found: Any) -> None:
     # What the run ended with, and not its last step, is what is compared with the base.
     (gsm8k,) = (one for one in told["tasks"] if one["task"] == "gsm8k")
     assert gsm8k["after"] == told["evaluations"][1]["tasks"]["gsm8k"]
+
+
+def test_the_gate_speaks_of_the_weights_that_the_run_ends_with() -> None:
+    def at(step: int, *, restored: bool = False) -> dict[str, Any]:
+        gate = {"ok": True, "words": f"The gate holds at {step}."}
+        return {"step": step, "name": None, "restored": restored, "gate": gate}
+
+    found = {"kept": None, "failures": [], "cost": None}
+    said, warned = words.forgetting({**found, "evaluations": [at(4), at(8)]})
+    assert (said, warned) == (["The gate holds at 8."], [])
+    said, _ = words.forgetting({**found, "evaluations": [at(4), at(8), at(4, restored=True)]})
+    assert said == ["The gate holds at 4."]
 
 
 def test_curves_mark_limits_breaches_and_what_was_kept(run: Path) -> None:
@@ -179,6 +191,8 @@ def test_a_loss_of_format_is_parted_from_a_loss_of_skill() -> None:
         "significant). So 36.0 points of the loss are of format: the answer is there, but not "
         "worded as asked."
     )
+    (said,) = changes.format_words(changes.readings([score(60, 60)], [score(20, 20)]))
+    assert said.endswith("So none of the loss is of format: the answers themselves are wrong.")
     alike = changes.readings([score(60, 60)], [score(60, 60)])
     assert changes.differing(alike) == []
     assert "no loss of format to tell" in changes.format_words(alike)[0]
