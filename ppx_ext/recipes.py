@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -152,12 +152,30 @@ def _read(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        twice = list(_twice(node))  # before merged keys are written into the nodes
+        settings = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is no readable YAML: {error}") from error
     if not isinstance(settings, dict):
         raise RecipeError(f"{path} must hold a mapping of settings, not {type(settings).__name__}")
+    if twice:
+        raise RecipeError(f"{path} has a key twice, of which YAML takes the last: {twice[0]}")
     return settings
+
+
+def _twice(node: Any) -> Iterator[str]:
+    """Keys that stand twice in one mapping."""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else ()
+    lines: dict[Any, int] = {}
+    for key, value in pairs:
+        line = key.start_mark.line + 1
+        if key.id == "scalar" and lines.setdefault((key.tag, key.value), line) != line:
+            yield f"`{key.value}` in lines {lines[key.tag, key.value]} and {line}"
+        yield from _twice(value)
+    for value in node.value if getattr(node, "id", "") == "sequence" else ():
+        yield from _twice(value)
 
 
 def _host(path: Path, settings: Mapping[str, Any]) -> Host:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,7 @@ def _examine(settings: Mapping[str, Any], model: Path | None) -> Iterator[Findin
     yield from (one for one in listed if one.level != "ok")
     for found in doctor.unknown_keys(settings):
         yield dataclasses.replace(found, level="error")
+    yield from _unknown_names(settings)
     refused = list(_refused(settings))
     yield from refused
     if model is None or refused:
@@ -54,6 +56,24 @@ def _examine(settings: Mapping[str, Any], model: Path | None) -> Iterator[Findin
         yield dataclasses.replace(found, level="ok" if found.level == "ok" else "error")
     if chats and not seen:
         yield Finding(level="error", where="datasets", message="no chat could be rendered")
+
+
+def _unknown_names(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Its schema takes any text for these; the trainer does not."""
+    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
+    from transformers import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    known = {
+        "optimizer": [one.value for one in (*OptimizerNames, *CustomSupportedOptimizers)],
+        "lr_scheduler": [*(one.value for one in SchedulerType), "one_cycle", "rex"],
+    }
+    for key, names in known.items():
+        value = settings.get(key)
+        if value is not None and value not in names:
+            near = difflib.get_close_matches(str(value), names, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else f" There are: {', '.join(names)}."
+            yield Finding(level="error", where=key, message=f"there is no {value!r}.{hint}")
 
 
 def _refused(settings: Mapping[str, Any]) -> Iterator[Finding]:

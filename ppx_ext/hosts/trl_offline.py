@@ -44,7 +44,7 @@ def examine(recipe: Path, settings: Mapping[str, Any], model: Path | None) -> li
     with contextlib.redirect_stdout(sys.stderr):
         unknown = list(unknown_keys(settings))
         if unknown or not settings.get("deepspeed") or importlib.util.find_spec("deepspeed"):
-            return unknown or list(_parsed(recipe, model))
+            return unknown or list(_parsed(recipe, settings, model))
         message = "DeepSpeed is not installed here, and without it TRL reads no such recipe"
         return [Finding(level="warning", where="deepspeed", message=f"not checked: {message}")]
 
@@ -87,7 +87,7 @@ def _known_below() -> Mapping[str, Collection[str]]:
     }
 
 
-def _parsed(recipe: Path, model: Path | None) -> Iterator[Finding]:
+def _parsed(recipe: Path, settings: Mapping[str, Any], model: Path | None) -> Iterator[Finding]:
     from ppx_ext.hosts import trl_recipe
 
     said = io.StringIO()
@@ -100,18 +100,21 @@ def _parsed(recipe: Path, model: Path | None) -> Iterator[Finding]:
         yield Finding(level="error", where="recipe", message=message)
         return
     except Exception as error:  # whatever the host raises is what a user would see
-        yield from _raised(error)
+        yield from _raised(error, settings)
         return
     if model is None:
         return
     try:
         yield _end_of_turn(trl_recipe.load_tokenizer(found), found)
     except Exception as error:  # a template or a token that the model does not have
-        yield from _raised(error)
+        yield from _raised(error, settings)
 
 
-def _raised(error: BaseException) -> Iterator[Finding]:
-    for text in getattr(error, "problems", None) or [f"recipe: {type(error).__name__}: {error}"]:
+def _raised(error: BaseException, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    # Of a wrong name, transformers tells the value alone.
+    bad = (key for key, value in settings.items() if str(error).startswith(f"{value} is not a "))
+    unknown = f"{next(bad, 'recipe')}: {type(error).__name__}: {error}"
+    for text in getattr(error, "problems", None) or [unknown]:
         where, _, message = str(text).partition(": ")
         yield Finding(level="error", where=where, message=message)
 

@@ -47,8 +47,11 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _batch(settings: Settings, size: str, default: int) -> int:
-    return int(settings.get(size, default)) * int(settings.get("gradient_accumulation_steps", 1))
+def _batch(settings: Settings, size: str, default: int) -> Any:
+    found = [_plain(settings.get(size, default))]
+    found.append(_plain(settings.get("gradient_accumulation_steps", 1)))
+    # What is no number is told of the file itself.
+    return found[0] * found[1] if all(isinstance(one, float) for one in found) else found
 
 
 def _kind_trl(settings: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,17 @@ EMBEDDED = "base"
 """What recipes on the demo's own model call it."""
 
 _TITLES = {"trl": "TRL", "axolotl": "Axolotl"}
+_ABOVE_ZERO = (
+    "learning_rate",
+    "num_train_epochs",
+    "num_epochs",
+    "per_device_train_batch_size",
+    "micro_batch_size",
+    "gradient_accumulation_steps",
+    "max_length",
+    "sequence_len",
+    "lora_r",
+)
 _MODEL_KEY = {"trl": "model_name_or_path", "axolotl": "base_model"}
 
 
@@ -142,7 +153,11 @@ def _of_file(file: Path, models: _Models) -> Iterator[Found]:
         yield Found(file=str(file), key="recipe", level="error", message=str(error))
         return
     block = list(_block(recipe))
-    for finding in (*block, *_by_host(recipe, models, block_is_wrong=_wrong(block))):
+    for finding in (
+        *_numbers(recipe.settings),
+        *block,
+        *_by_host(recipe, models, block_is_wrong=_wrong(block)),
+    ):
         yield _found(file, finding)
 
 
@@ -159,6 +174,18 @@ def _block(recipe: recipes.Recipe) -> Iterator[Finding]:
     else:
         message = "names no stage; for instance `mask: {use: stm}`"
         yield Finding(level="error", where="ppx", message=message)
+
+
+def _numbers(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Numbers that make no sense, which a host would take."""
+    for key in _ABOVE_ZERO:
+        value = settings.get(key)
+        try:
+            wrong = value is not None and not 0 < float(value) < float("inf")
+        except (TypeError, ValueError):
+            continue  # the host tells of it
+        if wrong:
+            yield Finding(level="error", where=key, message=f"must be above 0, and is {value!r}")
 
 
 def _by_host(

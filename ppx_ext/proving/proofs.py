@@ -39,7 +39,9 @@ def _told(stage: str, numbers: Mapping[str, Any]) -> str:
     if stage == "build":
         return ", ".join(f"{count} {whose}" for whose, count in numbers["composition"].items())
     if stage == "choose":
-        return f"{numbers['rows_chosen']} of {numbers['rows']} rows"
+        passes = f" in {numbers['epochs']} epochs" if numbers["epochs"] > 1 else ""
+        distinct = f"{numbers['distinct_rows_chosen']} of {numbers['rows']} rows"
+        return f"{distinct}, {numbers['rows_chosen']} examples{passes}"
     return f"{numbers['masked']} of {numbers['targets']} target tokens masked"
 
 

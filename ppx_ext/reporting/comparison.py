@@ -49,7 +49,9 @@ def frontier_words(study: Json) -> str | None:
         rest = ": none of the arms is beaten by another"
     else:
         whom = f"each of the other {others} is" if others > 1 else "the other one is"
-        rest = f"; {whom} beaten by one of these or by the base"
+        by = "by one of these" if len(best) > 1 else "by it"
+        by += " or by the base" if BASE in study["frontier"] else ""
+        rest = f"; {whom} beaten {by}"
     return (
         f"On the frontier of target against forgetting {'lie' if len(best) > 1 else 'lies'} "
         f"{_listed(best)}{rest} (measured means; neighbours can differ by chance)."

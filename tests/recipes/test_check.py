@@ -75,6 +75,8 @@ TRL_FAULTS: dict[str, tuple[Edit, str, str]] = {
     "token": (lambda s: s.update(pad_token="<none>"), "recipe", "<none>"),
     "model": (lambda s: s.pop("model_name_or_path"), "model_name_or_path", "no base model"),
     "data": (lambda s: s.pop("dataset_name"), "recipe", "name the data"),
+    "optimiser": (lambda s: s.update(optim="nosuch"), "optim", "nosuch is not a valid"),
+    "number": (lambda s: s.update(learning_rate=-1), "learning_rate", "must be above 0"),
     "length": (lambda s: s.update(max_length=4), "chat template", "truncated away"),
 }
 
@@ -106,6 +108,9 @@ AXOLOTL_FAULTS: dict[str, tuple[Edit, str, str]] = {
         "Did you mean `ppl_threshold`",
     ),
     "schema": (lambda s: s.update(micro_batch_size="two"), "micro_batch_size", "integer"),
+    "optimiser": (lambda s: s.update(optimizer="adamw_torc"), "optimizer", "mean `adamw_torch`"),
+    "scheduler": (lambda s: s.update(lr_scheduler="cosin"), "lr_scheduler", "mean `cosine`"),
+    "number": (lambda s: s.update(sequence_len=-5), "sequence_len", "must be above 0"),
     "contradiction": (lambda s: s.update(adapter="qlora"), "recipe", "load_in_4bit"),
 }
 
@@ -116,6 +121,24 @@ def test_a_fault_of_an_axolotl_recipe_is_told_with_its_key(fault: str, tmp_path:
     edit, key, words = AXOLOTL_FAULTS[fault]
     found = errors(edited(tmp_path, "axolotl", edit))
     assert any(where.startswith(key) and words in message for where, message in found), found
+
+
+def test_a_key_that_stands_twice_is_told(tmp_path: Path) -> None:
+    path = edited(tmp_path, "trl", lambda s: None)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "env: {a: &x {b: 1}, c: {<<: *x, b: 2}}\n", encoding="utf-8")
+    recipes.load(path)
+    path.write_text(text + "learning_rate: 1.0e-3\n", encoding="utf-8")
+    ((_, message),) = errors(path)
+    assert "a key twice" in message
+    assert "`learning_rate` in lines" in message
+
+
+def test_a_pair_with_a_word_for_a_number_is_told_and_no_crash(tmp_path: Path) -> None:
+    ours = edited(tmp_path, "trl", lambda s: s.update(per_device_train_batch_size="two"))
+    theirs = edited(tmp_path, "axolotl", lambda s: None)
+    found = errors(ours, theirs)
+    assert any("per_device_train_batch_size" in key + message for key, message in found)
 
 
 def test_an_end_of_turn_that_is_no_target_is_an_error(tmp_path: Path) -> None:
