@@ -38,6 +38,10 @@ def recipes_list(
 
     wanted = {"method": method, "model": model, "task": task, "host": host}
     found = listing.recipes(options.folders(), **wanted)
+    if not found and not as_json and any(wanted.values()):
+        asked = " ".join(f"--{key} {value}" for key, value in wanted.items() if value)
+        methods = sorted({entry["method"] for entry in listing.recipes(options.folders())})
+        raise click.ClickException(f"no recipe is of {asked}. Methods: {', '.join(methods)}")
     click.echo(listing.as_json(found)) if as_json else listing.show_recipes(found)
 
 
@@ -94,7 +98,8 @@ def recipes_smoke(
 ) -> None:
     """Run recipes whole, with a small random model and a few rows, on the CPU and offline.
 
-    Everything that had to be another than in the recipe is told. Fails where one does not run.
+    Rows are those of the data script that the recipe's head names. Everything that had to be
+    another than in the recipe is told. Fails where one does not run.
     """
     # Before the libraries are imported, which read them once.
     os.environ |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "AXOLOTL_DO_NOT_TRACK": "1"}

@@ -217,8 +217,8 @@ def _chats() -> list[Any]:
         found += [list(row["messages"]) for _, row in canonical if isinstance(row, Mapping)]
     if not found:
         raise ValueError(
-            "the head of the recipe names no script that makes its rows (`# Data: ... python "
-            "NAME.py FOLDER`), so that there is nothing to train on offline"
+            "no rows can be made: the head of the recipe names none of the shipped scripts that "
+            "make them (`# Data: ... python NAME.py FOLDER`; see `ppx recipes show data/gsm8k.py`)"
         )
     return found
 

@@ -203,3 +203,9 @@ def test_a_name_without_a_host_is_both_recipes_and_a_folder_all_of_its(tmp_path:
     assert check.files_of(str(tmp_path)) == [made]
     with pytest.raises(recipes.RecipeError, match="no such file"):
         check.files_of("stm/nothing")
+
+
+def test_a_list_of_nothing_says_so() -> None:
+    done = CliRunner().invoke(main, ["recipes", "list", "--method", "stmm"])
+    assert done.exit_code == 1
+    assert "no recipe is of --method stmm. Methods: combined, difficulty" in done.stderr

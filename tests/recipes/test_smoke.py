@@ -166,4 +166,4 @@ def test_a_recipe_that_names_no_data_script_is_told(tmp_path: Path) -> None:
     settings = recipes.load(f"{NAME}.trl").settings
     path = tmp_path / "mine.trl.yaml"
     path.write_text(yaml.safe_dump(dict(settings)))
-    assert "names no script that makes its rows" in smoke.smoke(path, tmp_path / "out").error
+    assert "no rows can be made" in smoke.smoke(path, tmp_path / "out").error

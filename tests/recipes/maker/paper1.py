@@ -46,8 +46,8 @@ _COST = {
     ("self_output", "math"): "Sampling took them 2 days or more.",
     ("rephrase", "mbpp"): "Rewriting took them 30 (Gemma-2-2B) and 37 minutes (Llama-3-8B).",
     ("rephrase", "math"): "Rewriting took them 39 (Gemma-2-2B) and 29 minutes (Llama-3-8B).",
-    ("stm", "mbpp"): "Scoring took them 5 minutes.",
-    ("stm", "math"): "Scoring took them 7 to 8 minutes.",
+    ("stm", "mbpp"): "Scoring took them 5 (Gemma-2-2B) and 4.5 minutes (Llama-3-8B).",
+    ("stm", "math"): "Scoring took them 8 (Gemma-2-2B) and 7 minutes (Llama-3-8B).",
 }
 
 

@@ -50,6 +50,10 @@ def recipes() -> Iterator[Recipe]:
             yield _recipe(data, method)
 
 
+# The paper shows a prompt of its judge for this task alone.
+_JUDGE = {"nq": "the judge's too"}
+
+
 def _recipe(data: Data, method: str) -> Recipe:
     builds = method != "sft"
     return Recipe(
@@ -67,7 +71,7 @@ def _recipe(data: Data, method: str) -> Recipe:
         deviations=_deviations(data, method),
         unpublished="modules of the adapter, learning rate, epochs, batch size, lengths, decoding, "
         "how the data were split, the prompts word for word"
-        + (", and the judge of this task." if builds else "."),
+        + (f", and {_JUDGE.get(data.key, 'the judge of this task')}." if builds else "."),
         hardware=f"one card of 24 GB or more; about {_HOURS[data.key]} h on an A100"
         + (
             ", most of it answering (both estimated, measuring aside)"
