@@ -55,7 +55,7 @@ from ppx_ext.generation import Rendered, answer_in_process, end_ids, named_model
 from ppx_ext.priors import prior_window
 from ppx_ext.readers import Found, read_rows
 from ppx_ext.rows import Fields, canonical_rows
-from ppx_ext.suites import EvalSuite, Score, Subject, TaskScore, TextScore
+from ppx_ext.suites import EvalSuite, Planned, Score, Subject, TaskScore, TextScore
 
 try:
     from ppx_ext.hookspecs import hookimpl
@@ -96,6 +96,7 @@ __all__ = [
     "Message",
     "ModelRef",
     "Need",
+    "Planned",
     "Prompt",
     "Rendered",
     "Request",

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ppx_ext import gates
-from ppx_ext.eval_plan import Evaluation, Gate
+from ppx_ext.eval_plan import Evaluation, Gate, Keep
 from ppx_ext.evaluating import checkpoints, models
 from ppx_ext.evaluating.checkpoints import Checkpoint
+from ppx_ext.evaluating.described import check_planned
 from ppx_ext.evaluating.models import Loading, Measured, Measuring, Tell
 from ppx_ext.metrics import pair
 from ppx_ext.suites import TaskScore
@@ -105,6 +106,8 @@ def run(wanted: Wanted, *, tell: Tell = lambda say: None) -> Results:
             "a gate measures what was lost against a base, and none is known: give --base, or "
             "--against with what was measured before"
         )
+    keep: Keep = "best" if wanted.select else "last"
+    check_planned(replace(wanted.evaluation, gate=wanted.gate, keep=keep))
     with Measuring(wanted.evaluation, wanted.loading, out=wanted.out, tell=tell) as measuring:
         if below is not None:
             # As the first model is asked, so that the same items are the same prompts.

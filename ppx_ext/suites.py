@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ppx_ext.contracts import Component
 
@@ -73,6 +73,9 @@ class TextScore:
 
 Score: TypeAlias = TaskScore | TextScore
 
+Planned: TypeAlias = Literal["target", "other", "text"]
+"""What a score will be: of a task that is trained on, of another one, or a perplexity."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
@@ -107,8 +110,12 @@ class EvalSuite(Component):
             are checked with the recipe, opened before training, and lent in `Subject.judges`.
         check: ``check(settings)`` raises ValueError for whatever can be known before training: a
             file, a task or a library that lacks, a task that no one calls so; with the mend.
+        planned: ``planned(settings)``: name of each score -> what it will be, so that a wrong name
+            in the gate is told before the first measurement; None where only that tells. It is
+            called after ``check``.
     """
 
     evaluate: Callable[[Any, Subject], Sequence[Score]]
     judges: Callable[[Any], Mapping[str, Any]] = lambda settings: {}
     check: Callable[[Any], None] = lambda settings: None
+    planned: Callable[[Any], Mapping[str, Planned] | None] = lambda settings: None

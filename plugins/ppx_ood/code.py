@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import pydantic
 
-from ppx_ext import EvalSuite, Grade, Item, Subject, TaskScore, score_items
+from ppx_ext import EvalSuite, Grade, Item, Planned, Subject, TaskScore, score_items
 from ppx_ood.items import FILES, field_of, rows_of
 from ppx_ood.programs import completed
 from ppx_ood.reading import by_judge, refuse_untold
@@ -184,6 +184,11 @@ def check(settings: CodeSettings) -> None:
             load_items(task, chat=True)
 
 
+def planned(settings: CodeSettings) -> Mapping[str, Planned]:
+    """The tasks by their names."""
+    return {task.name: "target" if task.target else "other" for task in settings.tasks}
+
+
 def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
     return evaluate(settings, subject)
 
@@ -195,4 +200,5 @@ CODE = EvalSuite(
     evaluate=_evaluate,
     judges=lambda settings: {"code": settings.judge},
     check=check,
+    planned=planned,
 )

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import pydantic
 
-from ppx_ext import EvalSuite, Subject, TaskScore
+from ppx_ext import EvalSuite, Planned, Subject, TaskScore
 from ppx_ood.settings import Named, Settings, named, none_twice
 
 Set: TypeAlias = Literal["stm", "s3ft"]
@@ -132,6 +132,15 @@ def check(settings: HarnessSettings) -> None:
     find(settings)
 
 
+def planned(settings: HarnessSettings) -> Mapping[str, Planned] | None:
+    """The tasks by their names; None with a group or a tag, whose scores lm-eval names."""
+    from ppx_ood.harness_tasks import alone
+
+    if not all(alone(settings, task.name) for task in settings.all_tasks):
+        return None
+    return {task.name: "target" if task.target else "other" for task in settings.all_tasks}
+
+
 def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
     return evaluate(settings, subject)
 
@@ -142,4 +151,5 @@ LM_EVAL = EvalSuite(
     settings=HarnessSettings,
     evaluate=_evaluate,
     check=check,
+    planned=planned,
 )

@@ -65,6 +65,12 @@ def find(settings: HarnessSettings) -> tuple[Any, bool]:
     return manager, defaults
 
 
+def alone(settings: HarnessSettings, name: str) -> bool:
+    """Whether a name is that of one task, and of no group or tag."""
+    manager, _ = find(settings)
+    return _config(manager, name).get("task") == name
+
+
 def _unsafe(name: str) -> ValueError:
     return ValueError(
         f"lm-eval's task {name!r} runs programs of the model without a sandbox. MBPP and HumanEval "

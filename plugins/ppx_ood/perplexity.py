@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from ppx_ext import EvalSuite, Fields, Subject, TextScore, canonical_rows, score_texts
+from ppx_ext import EvalSuite, Fields, Planned, Subject, TextScore, canonical_rows, score_texts
 from ppx_ood.items import FILES, field_of, rows_of
 from ppx_ood.settings import Named, Settings, named, none_twice
 
@@ -126,6 +126,11 @@ def check(settings: PerplexitySettings) -> None:
             load_texts(task, chat=True)
 
 
+def planned(settings: PerplexitySettings) -> Mapping[str, Planned]:
+    """The tasks by their names."""
+    return {task.name: "text" for task in settings.tasks}
+
+
 def _evaluate(settings: Any, subject: Subject) -> Sequence[TextScore]:
     return evaluate(settings, subject)
 
@@ -136,4 +141,5 @@ PERPLEXITY = EvalSuite(
     settings=PerplexitySettings,
     evaluate=_evaluate,
     check=check,
+    planned=planned,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from ppx_ext import EvalSuite, Grade, Item, Subject, TaskScore, score_items
+from ppx_ext import EvalSuite, Grade, Item, Planned, Subject, TaskScore, score_items
 from ppx_ood.items import FILES, item_of, rows_of
 from ppx_ood.reading import Reading, by_judge, by_pattern, refuse_untold
 from ppx_ood.settings import Named, Settings, named, none_twice
@@ -165,6 +165,11 @@ def check(settings: TasksSettings) -> None:
             load_items(task)
 
 
+def planned(settings: TasksSettings) -> Mapping[str, Planned]:
+    """The tasks by their names."""
+    return {task.name: "target" if task.target else "other" for task in settings.tasks}
+
+
 def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
     return evaluate(settings, subject)
 
@@ -176,4 +181,5 @@ TASKS = EvalSuite(
     evaluate=_evaluate,
     judges=judges,
     check=check,
+    planned=planned,
 )

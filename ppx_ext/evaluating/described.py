@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ppx_ext import gates
 from ppx_ext.eval_plan import Evaluation
+from ppx_ext.evaluating.measure import check_names
+from ppx_ext.suites import Planned, Score, TaskScore, TextScore
 
 _ENDS = {
     "warn": "a warning",
@@ -44,11 +47,41 @@ def _gate(evaluation: Evaluation) -> Iterator[str]:
 
 
 def problems(evaluation: Evaluation) -> list[str]:
-    """What each suite finds wrong beforehand: files, tasks and libraries that lack."""
+    """What is wrong beforehand: files, tasks and libraries that lack, and names in the gate."""
     found = []
     for suite in evaluation.suites:
         try:
             suite.stage.component.check(suite.stage.settings)
         except ValueError as error:
             found.append(f"ppx.eval ({suite.stage.component.name}): {error}")
-    return found
+    if found:
+        return found
+    try:
+        check_planned(evaluation)
+    except ValueError as error:
+        return [f"ppx.eval: {error}"]
+    return []
+
+
+def check_planned(evaluation: Evaluation) -> None:
+    """Make sure that the scores to come have names of their own, and are what the stage speaks of.
+
+    Raises:
+        ValueError: two suites name a task alike; or, where every suite can tell its tasks, the gate
+            or ``keep: best`` asks for one that will not be measured.
+    """
+    planned = [one.stage.component.planned(one.stage.settings) for one in evaluation.suites]
+    check_names(name for one in planned for name in one or ())
+    if None in planned:
+        return
+    scores = [_stand_in(name, kind) for one in planned for name, kind in (one or {}).items()]
+    if evaluation.gate is not None:
+        gates.check_tasks(evaluation.gate, scores)
+    if evaluation.keep == "best":
+        gates.best(scores, [scores], None)
+
+
+def _stand_in(name: str, kind: Planned) -> Score:
+    if kind == "text":
+        return TextScore(task=name, nll=(0.0,), tokens=(1,))
+    return TaskScore(task=name, correct=(0.0,), target=kind == "target")

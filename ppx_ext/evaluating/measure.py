@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +41,20 @@ def measure(evaluation: Evaluation, subject: Subject, judges: Judges | None = No
             for score in scores:
                 check_score(score, suite=component.name)
             found += scores
-    names = Counter(score.task for score in found)
-    if twice := sorted(name for name, times in names.items() if times > 1):
+    check_names(score.task for score in found)
+    return found
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Make sure that no two scores have the same name.
+
+    Raises:
+        ValueError: two have.
+    """
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise ValueError(
             f"two suites of `eval:` measure a task called {', '.join(map(repr, twice))}; rename one"
         )
-    return found
 
 
 def check_score(score: Any, *, suite: str) -> None:
