@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -157,9 +158,11 @@ def _named(rest: Mapping[str, Any], problems: list[str]) -> list[tuple[str, Any]
     if "suites" not in rest:
         return [("ppx.eval", rest)]
     suites = rest["suites"]
-    if others := sorted(rest.keys() - {"suites"}):
+    for other in sorted(rest.keys() - {"suites"}):
+        near = difflib.get_close_matches(other, (*OWN_KEYS, "suites"), n=1)
+        hint = f"did you mean {near[0]!r}? W" if near else "w"
         problems.append(
-            f"ppx.eval.{others[0]}: with `suites:`, settings of a suite stand in its entry"
+            f"ppx.eval.{other}: {hint}ith `suites:`, settings of a suite stand in its entry"
         )
     if not isinstance(suites, list | tuple) or not suites:
         problems.append("ppx.eval.suites: give a list of suites, each with `use:` and its settings")

@@ -15,10 +15,10 @@ from typing import Any
 
 from ppx_ext import gates
 from ppx_ext.eval_plan import Evaluation
+from ppx_ext.evaluating import told
 from ppx_ext.evaluating.kept import KeptWeights
 from ppx_ext.evaluating.processes import Team
 from ppx_ext.evaluating.store import Evaluations
-from ppx_ext.evaluating.told import line
 from ppx_ext.records import load_scores
 from ppx_ext.suites import Score, TaskScore
 
@@ -121,6 +121,8 @@ class Course:
             gates.best(scores, [scores], None)
         self.before = scores
         self._write("before", Measured(step=0, scores=scores), epoch=0.0, seconds=seconds)
+        for sentence in told.undefined(scores):
+            self._say(f"ppx: {sentence}")
 
     # ----------------------------------------------------------------------------------- on the way
 
@@ -241,7 +243,7 @@ class Course:
             self._store.update(cost=self.cost())
 
         self._team.alone(write)
-        said = line(when, measured.step, self.before, measured.scores, seconds=seconds)
+        said = told.line(when, measured.step, self.before, measured.scores, seconds=seconds)
         self._say(f"ppx: {said}")
 
     def cost(self) -> dict[str, float]:

@@ -47,3 +47,9 @@ def scalars(before: Sequence[Score], scores: Sequence[Score]) -> dict[str, float
         numbers = {"average_drop": changed.drop, "ti": changed.ti, "bwt": changed.bwt}
         found |= {f"eval_ppx_{name}": v for name, v in numbers.items() if v is not None}
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def undefined(before: Sequence[Score]) -> tuple[str, ...]:
+    """What trackers will not be told, because the untouched model gives it no value; and why."""
+    tasks = [score for score in before if isinstance(score, TaskScore)]
+    return change(tasks, tasks).undefined if tasks else ()

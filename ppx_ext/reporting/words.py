@@ -49,7 +49,7 @@ def forgetting(found: Json | None) -> tuple[list[str], list[str]]:
         places = ", ".join(map(_label, breaches))
         warned.append(
             f"The gate was breached in {len(breaches)} of {len(checked)} evaluations "
-            f"({places}). At the last of them {beyond}."
+            f"({places}). At the last of them {beyond}.{_stopped(found, breaches[-1])}"
         )
     elif checked:
         # Of the weights that the run ends with, which may be those of an earlier step.
@@ -65,6 +65,12 @@ def forgetting(found: Json | None) -> tuple[list[str], list[str]]:
     if share is not None:
         said.append(f"Evaluating took {percent(100 * share)} of the training time.")
     return said, warned
+
+
+def _stopped(found: Json, breach: Json) -> str:
+    """Of a training run (what `ppx eval` measured has names), if the gate ended it."""
+    stops = found["gate"] is not None and found["gate"]["on_breach"] != "warn"
+    return " Training stopped there." if stops and not breach["name"] else ""
 
 
 def _label(one: Json) -> str:

@@ -11,6 +11,8 @@ import pytest
 from ppx_ext import catalog
 from ppx_ext.eval_plan import evaluation_of
 from ppx_ext.evaluating.described import problems
+from ppx_ext.evaluating.told import undefined
+from ppx_ext.suites import TaskScore, TextScore
 
 
 @pytest.fixture
@@ -48,7 +50,23 @@ def test_a_target_and_others_are_there_where_they_are_needed(suites: list[dict[s
     assert "no task is marked so" in said
 
 
+def test_a_misspelt_key_beside_suites_is_told(suites: list[dict[str, Any]]) -> None:
+    wrong: list[str] = []
+    assert evaluation_of({"suites": suites, "kep": "best"}, catalog.load(), wrong) is None
+    assert wrong == [
+        "ppx.eval.kep: did you mean 'keep'? With `suites:`, settings of a suite stand in its entry"
+    ]
+
+
 def test_two_suites_with_one_name(suites: list[dict[str, Any]]) -> None:
     suites[1]["tasks"] = {"law": suites[1]["tasks"]["letters"]}
     (said,) = found(suites)
     assert said == "ppx.eval: two suites of `eval:` measure a task called 'law'; rename one"
+
+
+def test_numbers_without_a_value_are_told_with_the_baseline() -> None:
+    one = TaskScore(task="law", correct=(1.0, 0.0), target=True)
+    none = TaskScore(task="code", correct=(0.0, 0.0))
+    (said,) = undefined([one, none])
+    assert said.startswith("BWT is undefined: the base scores 0 on 'code'")
+    assert undefined([TextScore(task="letters", nll=(1.0,), tokens=(1,))]) == ()

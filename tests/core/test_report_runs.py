@@ -71,6 +71,7 @@ def test_what_was_kept_breached_and_spent_is_told(found: Any) -> None:
         "The gate was breached in 3 of 4 evaluations (step 50, step 75, step 100). At the last of "
         "them the other tasks lost on average"
     )
+    assert found["warnings"][0].endswith("that the gate allows. Training stopped there.")
     assert any(
         line.startswith("The run ended with the weights of step 25") for line in found["verdict"]
     )

@@ -23,7 +23,7 @@ from ppx_ext.evaluating.store import read_items
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
 from ppx_ext.plan import PlanError, parse
 from ppx_ood import harness_tasks
-from ppx_ood.harness import SETS, HarnessSettings, check, evaluate
+from ppx_ood.harness import SETS, HarnessSettings, check, evaluate, planned
 from tests.hosts import measured
 from tests.hosts.trl.lab import arguments, chats, lora
 from tests.models import tiny_model, tiny_tokenizer
@@ -236,6 +236,11 @@ def test_what_cannot_be_measured_is_told_before_training(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check(settings(lab, *NAMES))
+    assert planned(settings(lab, "local_arc", {"name": "local_gsm8k", "target": True})) == {
+        "local_arc": "other",
+        "local_gsm8k": "target",
+    }
+    assert planned(settings(lab, "local_arc", "local_mmlu")) is None  # a group
     assert "there is no folder" in problems(lab, "local_arc", include_path="gone")
     unsafe = "task: my_program\nunsafe_code: true\noutput_type: generate_until\n"
     (lab.tasks / "unsafe").mkdir(exist_ok=True)
