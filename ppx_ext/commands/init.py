@@ -77,5 +77,18 @@ def _asked(name: str) -> Any:
         "host": "Trainer",
         "judge": "Who judges responses",
     }
+    if name == "data":
+        return click.prompt(words[name], value_proc=_readable)
     kind = click.Choice(choices[name]) if name in choices else str
     return click.prompt(words[name], type=kind)
+
+
+def _readable(data: str) -> str:
+    """Rows that cannot be used are asked for again, before all other questions are answered."""
+    from ppx_ext.drafting import facts
+
+    try:
+        facts.data_of(data)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return data

@@ -225,12 +225,12 @@ def test_without_a_terminal_the_missing_flags_are_named(data: Path) -> None:
 
 def test_at_a_terminal_it_asks(data: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    words = [str(PPX), "init", *map(str, flags(model=GEMMA, data=data, memory=24))]
+    words = [str(PPX), "init", *map(str, flags(model=GEMMA, memory=24))]
     run = subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, cwd=tmp_path, text=True)
-    os.write(ours, b"combined\ntrl\nexact\n")
+    os.write(ours, f"nothere.jsonl\n{data}\ncombined\ntrl\nexact\n".encode())
     said, _ = run.communicate(timeout=120)
     assert run.returncode == 0
-    assert "Method" in said
+    assert "nothere.jsonl: there is no such file" in said.partition("Method")[0]
     assert "Who judges responses" in said
     block = recipes.load(tmp_path / "combined.trl.yaml").block
     assert block["build"]["judge"] == "exact"
