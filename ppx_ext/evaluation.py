@@ -137,7 +137,11 @@ def score_texts(
         raise ValueError(f"task {task!r} has no texts to measure")
     length = max_length or _context(subject.model)
     windows = []
-    for place, found in enumerate(tokenize(enumerate(rows), subject.tokenizer)):
+    try:
+        tokenized = list(tokenize(enumerate(rows), subject.tokenizer))
+    except ValueError as error:
+        raise ValueError(f"task {task!r}: {error}") from error
+    for place, found in enumerate(tokenized):
         if isinstance(found, Skip):
             raise ValueError(f"task {task!r}, text {place}: {found.reason}: {found.detail}")
         windows.append(_windows(found.ids_T, found.target_T, length))

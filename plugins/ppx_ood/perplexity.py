@@ -94,7 +94,10 @@ def _texts(task: Texts, chat: bool) -> Iterator[Any]:
         return
     found = list(rows)
     plain = [row for _, row in found]
-    canonical = canonical_rows(plain, chat=chat, fields=Fields(**task.fields))
+    try:
+        canonical = list(canonical_rows(plain, chat=chat, fields=Fields(**task.fields)))
+    except ValueError as error:
+        raise ValueError(f"task {task.name!r}, {task.path}: {error}") from error
     for (where, _), (_, text) in zip(found, canonical, strict=True):
         if not isinstance(text, dict):
             raise ValueError(f"{where} cannot be measured: {text}")

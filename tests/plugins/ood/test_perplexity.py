@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -110,8 +111,18 @@ def test_what_cannot_be_measured_is_named(lab: Lab, tmp_path: Path) -> None:
     assert "b.jsonl:2" in problem([{"text": "a"}, {"text": ""}], text="text")
     assert "no field 'words' (it has: text)" in problem([{"text": "a"}], text="words")
     assert "no response" in problem([{"messages": CHATS[0][:1]}])
-    assert "no column is known" in problem([{"a": 1}])
+    said = problem([{"a": 1}])
+    assert said.startswith("task 't', ")
+    assert "no column is known" in said
     with pytest.raises(ValueError, match="no such field: 'answer'"):
         Texts(name="t", path="x", fields={"answer": "a"})
     with pytest.raises(ValueError, match="there is no file"):
         check(PerplexitySettings(tasks=(Texts(name="t", path=str(tmp_path / "no.txt")),)))
+
+
+def test_a_chat_without_a_template_names_its_task(lab: Lab, tmp_path: Path) -> None:
+    path = write(tmp_path / "chats.jsonl", [{"messages": CHATS[0]}])
+    bare = copy.deepcopy(lab.tokenizer)
+    bare.chat_template = None
+    with pytest.raises(ValueError, match=r"task 't': row 0 is a chat, but .* no chat template"):
+        score(Subject(model=lab.model, tokenizer=bare), path=path)
