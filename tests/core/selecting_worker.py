@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ def main() -> None:
     for way in WAYS:
         train(folder, way, steps)
     if steps:
+        # The first to die takes the other with it, which must have come as far.
+        (folder / f"reached-{RANK}").touch()
+        while not all((folder / f"reached-{rank}").exists() for rank in range(WORLD)):
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
