@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -189,15 +189,11 @@ def planned(settings: CodeSettings) -> Mapping[str, Planned]:
     return {task.name: "target" if task.target else "other" for task in settings.tasks}
 
 
-def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
-    return evaluate(settings, subject)
-
-
 CODE = EvalSuite(
     name="code",
     paper="arXiv 2501.14315",
     settings=CodeSettings,
-    evaluate=_evaluate,
+    evaluate=evaluate,
     judges=lambda settings: {"code": settings.judge},
     check=check,
     planned=planned,

@@ -10,7 +10,7 @@ harness_scores  lm-eval's samples -> one value for each item
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import pydantic
@@ -141,15 +141,11 @@ def planned(settings: HarnessSettings) -> Mapping[str, Planned] | None:
     return {task.name: "target" if task.target else "other" for task in settings.all_tasks}
 
 
-def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
-    return evaluate(settings, subject)
-
-
 LM_EVAL = EvalSuite(
     name="lm_eval",
     paper="arXiv 2502.08130",
     settings=HarnessSettings,
-    evaluate=_evaluate,
+    evaluate=evaluate,
     check=check,
     planned=planned,
 )

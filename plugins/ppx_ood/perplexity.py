@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +134,11 @@ def planned(settings: PerplexitySettings) -> Mapping[str, Planned]:
     return {task.name: "text" for task in settings.tasks}
 
 
-def _evaluate(settings: Any, subject: Subject) -> Sequence[TextScore]:
-    return evaluate(settings, subject)
-
-
 PERPLEXITY = EvalSuite(
     name="perplexity",
     paper="arXiv 2501.14315",
     settings=PerplexitySettings,
-    evaluate=_evaluate,
+    evaluate=evaluate,
     check=check,
     planned=planned,
 )

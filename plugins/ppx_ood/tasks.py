@@ -170,15 +170,11 @@ def planned(settings: TasksSettings) -> Mapping[str, Planned]:
     return {task.name: "target" if task.target else "other" for task in settings.tasks}
 
 
-def _evaluate(settings: Any, subject: Subject) -> Sequence[TaskScore]:
-    return evaluate(settings, subject)
-
-
 TASKS = EvalSuite(
     name="tasks",
     paper="arXiv 2501.14315",
     settings=TasksSettings,
-    evaluate=_evaluate,
+    evaluate=evaluate,
     judges=judges,
     check=check,
     planned=planned,
