@@ -26,8 +26,17 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("searching", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+# What a test sets, all must see: `Dataset.map(num_proc=...)` leaves a copy in the place of
+# `os.environ`, while Rich and pytest's monkeypatch go on with the mapping that they first met.
+ENVIRON = os.environ
+
 ROOT = Path(__file__).resolve().parents[1]
 HAS_AXOLOTL = importlib.util.find_spec("axolotl") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    os.environ = ENVIRON  # noqa: B003 - the point is the mapping itself
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
