@@ -14,7 +14,7 @@ import numpy as np
 from ppx_ext import choice_numbers, masking, tokens
 from ppx_ext.catalog import Catalog
 from ppx_ext.chats import Skip
-from ppx_ext.contracts import Candidates, Choice, StageRecord
+from ppx_ext.contracts import Candidates, Choice, ExampleScorer, Sampler, StageRecord
 from ppx_ext.effects import Base
 from ppx_ext.examples import CHUNK_ROWS, Examples, with_rows
 from ppx_ext.files import fingerprint
@@ -22,6 +22,7 @@ from ppx_ext.measured import Measured, measure_rows
 from ppx_ext.plan import Plan
 from ppx_ext.scored import Origin, version_of
 from ppx_ext.skips import Skips
+from ppx_ext.stages import Stage
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,17 +83,14 @@ def choose_dataset(
             cannot be measured, or nothing can be chosen by these settings.
         OSError: the scores cannot be written.
     """
-    choose, measure = plan.choose, plan.measure
-    if choose is None or measure is None:
-        raise ValueError("the plan has no `choose:`, so that there is nothing to choose by")
-    if not len(dataset):
-        raise ValueError("the data holds no row, so that there is nothing to choose from")
+    choose, measure = _asked(plan, dataset)
     strata = choose.component.strata(choose.settings)
     ends = tokens.end_of_turn_ids(tokenizer)
     read = () if strata is None else (strata,)
     examples = Examples(dataset=dataset, ends=ends, columns=read)
+    whole = replace(examples, columns=())
     lent: dict[str, Any] = {"catalog": catalog, "base": base, "tokenizer": tokenizer}
-    measured = measure_rows(measure, replace(examples, columns=()), plan=plan, root=store, **lent)
+    measured = measure_rows(measure, whole, plan=plan, root=store, **lent)
     rows = _rows(examples, strata)
     candidates, index_N, skips = _candidates(rows, measured, plan)
     rng = masking.rng(plan.seed, STAGE, 0)
@@ -104,10 +102,8 @@ def choose_dataset(
         component=choose.component.name,
         fingerprint=_fingerprint(examples, measured, plan, catalog),
         settings={**choose.dump(), "by": measure.dump()},
-        numbers={
-            **choice_numbers.of(choice, candidates, unit=measure.component.unit),
-            **_came_in(rows, skips, choice),
-        },
+        numbers=choice_numbers.of(choice, candidates, unit=measure.component.unit)
+        | _came_in(rows, skips, choice),
     )
     for note in choice.notes:
         log.warning("choose: %s", note)
@@ -119,10 +115,16 @@ def choose_dataset(
         ordered=choice.ordered,
         epochs=choice.epochs,
         notes=choice.notes,
-        origin=Origin(
-            examples=replace(examples, columns=()), index_K=index_K, stored=measured.tokens.stored
-        ),
+        origin=Origin(examples=whole, index_K=index_K, stored=measured.tokens.stored),
     )
+
+
+def _asked(plan: Plan, dataset: Dataset) -> tuple[Stage[Sampler], Stage[ExampleScorer]]:
+    if plan.choose is None or plan.measure is None:
+        raise ValueError("the plan has no `choose:`, so that there is nothing to choose by")
+    if not len(dataset):
+        raise ValueError("the data holds no row, so that there is nothing to choose from")
+    return plan.choose, plan.measure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

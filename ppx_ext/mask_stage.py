@@ -74,10 +74,8 @@ def mask_dataset(
 
     With ``apply: baked`` the labels are rewritten; with ``collator`` they stay, and the stored
     scores join as ``binary`` columns ``ppx_<score>`` beside the row's number; with ``online``
-    nothing happens here.
-
-    With ``rows: gold`` only rows whose column ``ppx_source`` says ``gold`` are scored and masked;
-    the others, which are in the model's own words, keep all their labels.
+    nothing happens here. With ``rows: gold`` only rows whose column ``ppx_source`` says ``gold``
+    are scored and masked; the others, in the model's own words, keep all their labels.
 
     Args:
         dataset: the tokenised rows; a column ``ppx_row`` may hold their places in the user's data.
@@ -85,8 +83,7 @@ def mask_dataset(
         base, tokenizer: of the run; the base is not loaded where all scores are kept.
         store: folder of all scores.
         state: the training set's fitted state, for an evaluation set; None or {} fits one.
-        drop_rows: leave out rows without a kept target (hosts drop them, or fail, as they choose);
-            an evaluation set keeps them.
+        drop_rows: leave out rows without a kept target (hosts differ); an evaluation set has all.
         origin: what the rows were chosen from (`choose_stage.Chosen.origin`), so that nothing is
             scored again.
 

@@ -72,9 +72,12 @@ def _why(found: Json) -> str:
 def chance(test: Json) -> str:
     """One test in words, for instance ``p = 0.031 over 6 seeds``; intervals in points."""
     over = test["test"].rpartition(" ")[2]
+    over = f"{test['n']:,} {over if test['n'] != 1 else over.removesuffix('s')}"
     if test["p"] is not None:
-        return f"p = {test['p']:.2g} over {test['n']:,} {over}"
-    return f"95 % CI {test['low']:+.1f} to {test['high']:+.1f} over {test['n']:,} {over}"
+        return f"p = {test['p']:.2g} over {over}"
+    if test["low"] == test["high"]:  # items drawn anew are the same ones: no interval in truth
+        return f"all {over} changed by {points(test['low'])}, so that they give no interval"
+    return f"95 % CI {test['low']:+.1f} to {test['high']:+.1f} over {over}"
 
 
 def warnings(

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from ppx_ext.answering import GoldRow, Message, Prompt
 from ppx_ext.chats import Skip
-from ppx_ext.contracts import Row
+from ppx_ext.contracts import Numbers, Row
 from ppx_ext.rows import Fields, canonical_rows
+from ppx_ext.skips import Skips
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from ppx_ext.plan import Plan
     from ppx_ext.readers import Found, Source
-    from ppx_ext.skips import Skips
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,33 +66,34 @@ def last_answer(messages: Sequence[Message]) -> int:
 
 def gather(
     source: Source,
+    plan: Plan,
+    tokenizer: Tokenizer,
     *,
-    chat: bool,
     fields: Fields | None,
     split: str,
-    seed: int,
     max_rows: int | None,
-    skips: Skips,
-) -> list[Gold]:
-    """All rows of ``source`` that can be trained on; the others are counted in ``skips``.
+) -> tuple[list[Gold], Numbers]:
+    """All rows of ``source`` that can be trained on, and how many there are of the others.
 
     Raises:
         ValueError: the rows are tokenised, or were built already; no row can be asked; too many
             cannot be read.
     """
     rows: list[Gold] = []
+    skips = Skips(max_share=plan.max_skipped_share)
+    chat = bool(getattr(tokenizer, "chat_template", None))
     found = canonical_rows(source, chat=chat, fields=fields, split=split)
     for one, canonical in itertools.islice(found, max_rows):
         skips.rows += 1
         if isinstance(canonical, Skip):
             skips.add(canonical, one.where)
         else:
-            rows.append(_gold(one, canonical, seed))
+            rows.append(_gold(one, canonical, plan.seed))
     skips.check()
     if all(gold.asked is None for gold in rows):
         reasons = ", ".join(sorted({gold.passes for gold in rows}))
         raise ValueError(f"none of the {len(rows)} rows can be put to a model: {reasons}")
-    return rows
+    return rows, skips.numbers()
 
 
 def _gold(found: Found, canonical: Row, seed: int) -> Gold:

@@ -24,7 +24,6 @@ from ppx_ext.manifest import differences, file_hash, versions
 from ppx_ext.plan import Plan
 from ppx_ext.progress import Advance, progress
 from ppx_ext.rows import Fields
-from ppx_ext.skips import Skips
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -96,29 +95,17 @@ def build(
     before = built_before(source, plan, base)
     if before is not None:
         return before
-    skips = Skips(max_share=plan.max_skipped_share)
-    rows = golds.gather(
-        source,
-        chat=bool(getattr(tokenizer, "chat_template", None)),
-        fields=fields,
-        split=split,
-        seed=plan.seed,
-        max_rows=max_rows,
-        skips=skips,
+    rows, read = golds.gather(
+        source, plan, tokenizer, fields=fields, split=split, max_rows=max_rows
     )
-    read = skips.numbers()
-    lent: dict[str, Any] = {
-        "plan": plan,
-        "catalog": catalog,
-        "base": base,
-        "tokenizer": tokenizer,
-    }
+    lent: dict[str, Any] = {"plan": plan, "catalog": catalog, "base": base, "tokenizer": tokenizer}
+    inputs = inputs_of(rows, read, **lent)
     job = Job(
         rows=rows,
         read=read,
         builder=plan.build,
         root=root,
-        inputs=inputs_of(rows, read, **lent),
+        inputs=inputs,
         command=command,
         **lent,
     )

@@ -168,7 +168,7 @@ def _content(wanted: Wanted, jobs: Sequence[Job]) -> Json:
         "schema": SCHEMA,
         "kind": wanted.kind,
         "title": wanted.title or f"What {wanted.recipe.path.name} learns and forgets",
-        "warnings": [*wanted.warnings, *_warnings(wanted, lacking)],
+        "warnings": [*wanted.warnings, *_warnings(wanted, lacking, study.arms[0].name)],
         "study": dump_study(study),
         "stages": list(results.stages_of(jobs)),
         "examples": results.examples_of(jobs),
@@ -192,13 +192,19 @@ def described(wanted: Wanted) -> Json:
     }
 
 
-def _warnings(wanted: Wanted, lacking: Sequence[Json]) -> list[str]:
+def _warnings(wanted: Wanted, lacking: Sequence[Json], reference: str) -> list[str]:
     found = [
         f"{one['arm']}" + ("" if one["arm"] == BASE else f", seed {one['seed']}")
         + f", is missing: {one['why']}. Started again, only what is missing is run."
         for one in lacking
     ]  # fmt: skip
-    rates = {arm.settings.get("learning_rate") for arm in wanted.chosen() if _is_plain(arm)}
+    arms = wanted.chosen()
+    if reference != arms[0].name:
+        found.append(
+            f"{arms[0].name}, which all other arms were to be held against, has no run; they are "
+            f"held against {reference} in its place."
+        )
+    rates = {arm.settings.get("learning_rate") for arm in arms if _is_plain(arm)}
     if len(rates) < len(SWEEP):
         found.append(
             "Plain fine-tuning was not run at smaller learning rates too. These alone prevent much "

@@ -8,7 +8,8 @@ from typing import Any
 
 from ppx_ext.evaluating.processes import Team
 
-FOLDER = "ppx_best"
+# Hosts that upload a run leave out what begins with an underscore.
+FOLDER = "_ppx_best"
 
 
 class KeptWeights:

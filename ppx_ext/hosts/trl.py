@@ -193,18 +193,9 @@ def sft_arguments(
         ValueError: the rows cannot be used.
     """
     catalog = catalogs.load()
-    plan = plans.parse(ppx, catalog)
-    if not (plan.mask or plan.build or plan.choose):
-        raise plans.PlanError(
-            ["ppx: name a mask, a builder or a sampler (`choose`); or use PpxSFTTrainer"]
-        )
-    if plan.apply != "baked" or plan.mask_eval or plan.eval or plan.kl:
-        raise plans.PlanError(
-            ["ppx: a plain SFTTrainer takes baked training masks only; use PpxSFTTrainer"]
-        )
-    scoring = plan.scoring
+    plan = _plan_for_plain(ppx, catalog)
     is_path = isinstance(model, str)
-    base = base_from_path(model, scoring=scoring) if is_path else base_from_model(model)
+    base = base_from_path(model, scoring=plan.scoring) if is_path else base_from_model(model)
     found = trl_data.tokens_of_training(
         dataset,
         processing_class,
@@ -230,3 +221,17 @@ def sft_arguments(
         "train_dataset": masked.dataset.select_columns(["input_ids", "labels"]),
         "processing_class": processing_class,
     }
+
+
+def _plan_for_plain(ppx: dict[str, Any], catalog: catalogs.Catalog) -> plans.Plan:
+    """The block as a plan that a plain `SFTTrainer` can carry out."""
+    plan = plans.parse(ppx, catalog)
+    if not (plan.mask or plan.build or plan.choose):
+        raise plans.PlanError(
+            ["ppx: name a mask, a builder or a sampler (`choose`); or use PpxSFTTrainer"]
+        )
+    if plan.apply != "baked" or plan.mask_eval or plan.eval or plan.kl:
+        raise plans.PlanError(
+            ["ppx: a plain SFTTrainer takes baked training masks only; use PpxSFTTrainer"]
+        )
+    return plan

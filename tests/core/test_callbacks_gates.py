@@ -51,7 +51,7 @@ def test_a_breach_restores_the_best(lora: bool, tmp_path: Path) -> None:
     assert [row["eval_own_accuracy"] for row in logged] == [0.5, 0.6, 0.8, 0.7, 0.9, 0.8]
     trainer.save_model()
     (saved,) = tmp_path.glob("*.safetensors")
-    kept = load_file(tmp_path / "ppx_best" / "weights.safetensors")
+    kept = load_file(tmp_path / "_ppx_best" / "weights.safetensors")
     named = {name.replace(".default", ""): value for name, value in kept.items()}
     shared = named.keys() & load_file(saved).keys()
     assert len(shared) == len(named)

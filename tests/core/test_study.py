@@ -184,3 +184,19 @@ def test_intervals_hold_the_numbers_that_they_are_of() -> None:
         for key in ("ti", "bwt", "drop"):
             low, high = arm["intervals"][key]
             assert low < arm["mean"][key] < high
+
+
+def test_items_that_all_change_alike_give_no_interval() -> None:
+    same = Study(base=run(40, 90, 80), arms=(arm("SFT", [(40, 90, 80)] * 2),))
+    said = analyse(same)["verdict"]
+    assert said[1].endswith("not significant: p = 1 over 100 items, p = 1 over 2 seeds).")
+    assert said[0] == (
+        "On the other tasks, no difference between SFT and the untouched base could be shown: "
+        "85.0 % against 85.0 % (+0.0 points; not significant: all 200 items changed by +0.0 "
+        "points, so that they give no interval, p = 1 over 2 seeds)."
+    )
+
+
+def test_one_item_is_no_items() -> None:
+    one = Study(base=run(0, 0, n=1), arms=(Arm(name="SFT", runs=(run(1, 1, n=1),)),))
+    assert all("p = 1 over 1 item)" in said for said in analyse(one)["verdict"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -124,6 +125,14 @@ def test_a_killed_run_and_a_broken_arm_cost_themselves_alone(compared: SimpleNam
     assert any("stm, seed 1, is missing" in warning for warning in compared.first["warnings"])
     arms = {arm["name"]: arm["n"] for arm in compared.first["study"]["arms"]}
     assert arms == {"sft": 2, "stm": 1, "nothing": 2, "matched": 1}
+
+
+def test_a_reference_without_a_run_is_told(compared: SimpleNamespace, tmp_path: Path) -> None:
+    out = shutil.copytree(compared.out, tmp_path / "out")
+    found = run.compare(wanted(compared.path, out, arms=("broken", "stm", "sft"), seeds=(0,)))
+    said = "broken, which all other arms were to be held against, has no run; they are held against"
+    assert any(f"{said} stm" in warning for warning in found["warnings"])
+    assert not any(said in warning for warning in compared.second["warnings"])
 
 
 def test_started_again_only_what_lacks_is_run(compared: SimpleNamespace) -> None:
