@@ -16,6 +16,7 @@ WORDS = 512
 """Entries of a stand-in's vocabulary, special tokens included."""
 
 _LAYERS, _HEAD, _HIDDEN, _WINDOW = 2, 32, 128, 64  # 4 bits on a CPU: multiples of 32
+_POSITIONS = 4096
 
 
 def write_described(about: Published, folder: Path, corpus: Iterable[str] = ()) -> Path:
@@ -68,7 +69,7 @@ def small_config(published: Mapping[str, Any], words: PreTrainedTokenizerFast) -
         "num_attention_heads": heads,
         "num_key_value_heads": max(1, heads // min(shared, heads)),
         "vocab_size": len(words),
-        "max_position_embeddings": 4096,
+        "max_position_embeddings": _POSITIONS,
         "initializer_range": 0.05,
         "dtype": "float32",
         "bos_token_id": words.bos_token_id,
@@ -77,6 +78,8 @@ def small_config(published: Mapping[str, Any], words: PreTrainedTokenizerFast) -
     }
     small = {"head_dim": _HEAD, "query_pre_attn_scalar": _HEAD, "sliding_window": _WINDOW}
     new |= {key: value for key, value in small.items() if old.get(key) is not None}
+    if scaling := old.get("rope_scaling"):  # from fewer positions than the small model has
+        new["rope_scaling"] = {**scaling, "original_max_position_embeddings": _POSITIONS // 4}
     if "sliding_window_pattern" in old:  # one layer of each kind
         new["sliding_window_pattern"] = _LAYERS
     kept = {key: value for key, value in old.items() if key not in ("architectures", *new)}
