@@ -100,6 +100,7 @@ def run(wanted: Wanted, *, tell: Tell = lambda say: None) -> Results:
     named = checkpoints.in_order(wanted.models)
     found = [checkpoints.find(given, base=wanted.base) for given in named]
     below = _base(wanted, found)
+    found, below = _quantized(wanted.loading, found, below)
     base = models.stored(wanted.against, wanted.which) if wanted.against is not None else None
     if wanted.gate is not None and below is None and base is None:
         raise ValueError(
@@ -130,6 +131,17 @@ def _base(wanted: Wanted, found: Sequence[Checkpoint]) -> Checkpoint | None:
     if named is None or all(one.adapter is None and one.path == named for one in found):
         return None
     return checkpoints.find(named)
+
+
+def _quantized(
+    loading: Loading, found: Sequence[Checkpoint], below: Checkpoint | None
+) -> tuple[list[Checkpoint], Checkpoint | None]:
+    """Adapters that were trained on a quantised base, and that base; whole models are as saved."""
+    quantize = loading.quantization is not None
+    models = [replace(one, quantized=quantize and one.adapter is not None) for one in found]
+    if below is not None:
+        below = replace(below, quantized=any(one.quantized for one in models))
+    return models, below
 
 
 def _judged(base: Measured | None, measured: tuple[Measured, ...], wanted: Wanted) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ BREACHED = 3
     type=click.Choice(DTYPES),
     help="Else that of the recipe, else as saved (auto).",
 )
+@click.option("--as-saved", is_flag=True, help="Quantise no base, though the recipe does.")
 @click.option("--device", help="For instance cuda:1 or cpu.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Prompts answered at once.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a checkpoint.")
@@ -70,7 +72,9 @@ def evaluate(as_json: bool, gate: bool, max_drop: float | None, **given: Any) ->
             evaluation = eval_run.with_batch_size(evaluation, given["batch_size"])
         names = ("tokenizer", "device", "trust_remote_code")
         loading = Loading(
-            dtype=given["dtype"] or recipe.dtype, **{name: given[name] for name in names}
+            dtype=given["dtype"] or recipe.dtype,
+            quantization=None if given["as_saved"] else recipe.quantization,
+            **{name: given[name] for name in names},
         )
         wanted = eval_run.Wanted(
             evaluation=evaluation,
@@ -134,6 +138,7 @@ class _OfRecipe:
 
     base: str | None = None
     dtype: str = "auto"
+    quantization: Any = None
 
 
 def _evaluation(given: Mapping[str, Any]) -> tuple[Evaluation, _OfRecipe]:
@@ -162,14 +167,16 @@ def _of_recipe(name: str) -> tuple[Evaluation, _OfRecipe]:
     found = plan.parse(recipe.block, catalog.load()).eval if recipe.block is not None else None
     if found is None:
         raise ValueError(f"{recipe.path} has no `eval:` in its `ppx:` block, so nothing to measure")
-    if quantised := [key for key in _QUANTISED if recipe.settings.get(key)]:
-        click.echo(f"{recipe.path}: `{quantised[0]}` is for training; here weights are as saved")
-    base = recipe.settings.get({"trl": "model_name_or_path", "axolotl": "base_model"}[recipe.host])
-    dtype = recipe.settings.get("dtype") if recipe.host == "trl" else None
-    return found, _OfRecipe(base=base, dtype=dtype if dtype in DTYPES else "auto")
+    module, key = _HOSTS[recipe.host]
+    dtype, quantization = importlib.import_module(module).loading(recipe.settings)
+    base = recipe.settings.get(key)
+    return found, _OfRecipe(base=base, dtype=dtype, quantization=quantization)
 
 
-_QUANTISED = ("load_in_4bit", "load_in_8bit")
+_HOSTS = {
+    "trl": ("ppx_ext.hosts.trl_recipe", "model_name_or_path"),
+    "axolotl": ("ppx_ext.hosts.axolotl_base", "base_model"),
+}
 
 
 def _parsed(block: Mapping[str, Any]) -> Evaluation:

@@ -161,6 +161,7 @@ def main(place: Path) -> None:
     from ppx_ext import catalog
     from ppx_ext.eval_plan import evaluation_of
     from ppx_ext.evaluating import measure
+    from ppx_ext.scoring.models import unpacked
     from ppx_ext.suites import Subject
 
     found = checkpoints.find(str(place / "model"))
@@ -170,7 +171,7 @@ def main(place: Path) -> None:
     if evaluation is None:
         raise ValueError("\n".join(problems))
     model, tokenizer = _loaded(found, job)
-    with _as_trained(job):
+    with _as_trained(job), unpacked(model):
         scores = measure(evaluation, Subject(model=model, tokenizer=tokenizer))
     dumped = [{"kind": type(each).__name__, **dataclasses.asdict(each)} for each in scores]
     (place / _SCORES).write_text(json.dumps(dumped), encoding="utf-8")
@@ -180,6 +181,8 @@ def _loaded(found: checkpoints.Checkpoint, job: Mapping[str, Any]) -> tuple[Any,
     """The checkpoint as it was trained: same kernels, same dtype, same quantisation."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ppx_ext.scoring.models import as_trained
 
     trust = job["trust_remote_code"]
     more: dict[str, Any] = {}
@@ -200,6 +203,8 @@ def _loaded(found: checkpoints.Checkpoint, job: Mapping[str, Any]) -> tuple[Any,
         if model.get_input_embeddings().weight.shape[0] != job["vocabulary"]:
             model.resize_token_embeddings(job["vocabulary"])
         model = PeftModel.from_pretrained(model, found.adapter)
+        if job["quantization"] is not None:
+            as_trained(model, found.adapter)
     if not more and job["device"] != "cpu":
         model.to(job["device"])
     return model.eval(), AutoTokenizer.from_pretrained(found.given, trust_remote_code=trust)

@@ -22,12 +22,14 @@ class Checkpoint:
         path: folder or hub id of a full model; that of the base, where there is an adapter.
         adapter: folder or hub id of a PEFT adapter on it.
         step: of training, where the folder tells; else 0.
+        quantized: whether it is loaded as `models.Loading.quantization` says.
     """
 
     given: str
     path: str
     adapter: str | None = None
     step: int = 0
+    quantized: bool = False
 
     @property
     def tokenizer(self) -> str:
@@ -194,7 +196,12 @@ def labels(given: Sequence[str]) -> list[str]:
 
 
 def load(
-    checkpoint: Checkpoint, *, dtype: str, device: str | None, trust_remote_code: bool = False
+    checkpoint: Checkpoint,
+    *,
+    dtype: str,
+    device: str | None,
+    quantization: Any = None,
+    trust_remote_code: bool = False,
 ) -> Any:
     """The model in eval mode, with its adapter on it.
 
@@ -209,6 +216,7 @@ def load(
             adapter=checkpoint.adapter,
             dtype=dtype,
             device=device,
+            quantization=quantization if checkpoint.quantized else None,
             trust_remote_code=trust_remote_code,
         )
     except RuntimeError as error:

@@ -56,11 +56,13 @@ class Loading:
     Attributes:
         tokenizer: of all of them; None takes each one's own.
         dtype, device, trust_remote_code: as in the `scoring:` block.
+        quantization: of bases and of what lies below adapters, as their training loads them.
     """
 
     tokenizer: str | None = None
     dtype: str = "auto"
     device: str | None = None
+    quantization: Any = None
     trust_remote_code: bool = False
 
 
@@ -163,22 +165,25 @@ class Measuring:
     def _key(self, one: Checkpoint, tokenizer: Any) -> str:
         from ppx_ext.manifest import tokenizer_fingerprint
 
-        return fingerprint(
-            {
-                "weights": one.fingerprint(),
-                "tokenizer": tokenizer_fingerprint(tokenizer),
-                "suites": store.suites_of(self._evaluation.dump()),
-                "files": _files(self._evaluation),
-                "dtype": self._loading.dtype,
-                "version": importlib.metadata.version("ppx-ext"),
-            }
-        )
+        parts = {
+            "weights": one.fingerprint(),
+            "tokenizer": tokenizer_fingerprint(tokenizer),
+            "suites": store.suites_of(self._evaluation.dump()),
+            "files": _files(self._evaluation),
+            "dtype": self._loading.dtype,
+            "version": importlib.metadata.version("ppx-ext"),
+        }
+        if one.quantized:
+            settings = self._loading.quantization.to_dict()
+            parts["quantization"] = {key: str(value) for key, value in settings.items()}
+        return fingerprint(parts)
 
     def _scores(self, one: Checkpoint, tokenizer: Any) -> tuple[list[Score], float]:
         import torch
 
         from ppx_ext.evaluating.judges import opened
         from ppx_ext.evaluating.measure import measure
+        from ppx_ext.scoring.models import unpacked
 
         if self._judges is None:  # before a model takes minutes to load
             folder = self._out / JUDGES if self._out is not None else None
@@ -187,11 +192,12 @@ class Measuring:
             one,
             dtype=self._loading.dtype,
             device=self._loading.device,
+            quantization=self._loading.quantization,
             trust_remote_code=self._loading.trust_remote_code,
         )
         _check_vocabulary(one, model, tokenizer)
         start = time.perf_counter()
-        with torch.no_grad():
+        with torch.no_grad(), unpacked(model):
             subject = Subject(model=model, tokenizer=tokenizer)
             scores = measure(self._evaluation, subject, self._judges)
         seconds = time.perf_counter() - start

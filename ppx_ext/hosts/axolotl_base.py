@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ppx_ext import effects
@@ -54,6 +55,22 @@ def base_of(cfg: DictDefault, plan: Plan) -> Base:
         return fingerprint({"weights": plain.fingerprint(), "quantization": settings})
 
     return dataclasses.replace(plain, load=load, fingerprint=digest)
+
+
+def loading(settings: Mapping[str, Any]) -> tuple[str, Any]:
+    """The dtype (its name, or ``auto``) and quantization with which Axolotl loads a base model.
+
+    Where Axolotl would decide by a card that is not there, the dtype is that of the checkpoint.
+    """
+    import torch
+    from axolotl.utils.config import resolve_dtype
+    from axolotl.utils.dict import DictDefault
+
+    cfg = DictDefault(dict(settings))
+    undecided = cfg.bf16 == "auto" and not torch.cuda.is_available()
+    resolve_dtype(cfg)
+    dtype = "auto" if undecided else str(cfg.torch_dtype).removeprefix("torch.")
+    return dtype, _quantization(cfg)
 
 
 def _quantization(cfg: DictDefault) -> Any:

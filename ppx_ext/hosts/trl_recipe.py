@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,3 +241,14 @@ def eval_rows_of(recipe: Recipe, tokenizer: Any) -> Dataset | None:
         split=split,
     )
     return rows.dataset
+
+
+def loading(settings: Mapping[str, Any]) -> tuple[str, Any]:
+    """The dtype (its name, or ``auto``) and quantization with which TRL loads a recipe's model."""
+    from trl import ModelConfig, get_quantization_config  # type: ignore[attr-defined]
+
+    known = {one.name for one in fields(ModelConfig)}
+    model = ModelConfig(**{key: value for key, value in settings.items() if key in known})
+    init = settings.get("model_init_kwargs") or {}
+    quantization = init.get("quantization_config") or get_quantization_config(model)
+    return str(init.get("dtype") or model.dtype or "auto"), quantization

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ppx_ext.scoring.whole import whole
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -149,6 +151,7 @@ def is_adapter_layer(module: nn.Module) -> bool:
     return isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
 
 
+@whole()
 def load_causal_lm(
     path: str | Path,
     *,
@@ -156,9 +159,10 @@ def load_causal_lm(
     adapter: str | Path | None = None,
     dtype: Any = "auto",
     device: Any = None,
+    quantization: Any = None,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """Load a causal LM in eval mode, from a folder or the hub; safetensors only.
+    """Load a causal LM in eval mode, whole, from a folder or the hub; safetensors only.
 
     Args:
         path: folder, or name on the hub.
@@ -166,6 +170,8 @@ def load_causal_lm(
         adapter: PEFT adapter (folder or hub name) to put on top.
         dtype: ``auto`` = as saved, or a torch dtype or its name.
         device: where it goes; None = the GPU where there is one.
+        quantization: a config of transformers, for instance ``BitsAndBytesConfig``; the adapter's
+            weights are not quantised.
         trust_remote_code: run code that comes with the checkpoint.
 
     Raises:
@@ -173,6 +179,10 @@ def load_causal_lm(
     """
     from transformers import AutoModelForCausalLM
 
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    more = _exact_attention(path, revision, trust_remote_code)
+    if quantization is not None:  # such weights are made where they stay
+        more |= {"quantization_config": quantization, "device_map": {"": place}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -180,13 +190,16 @@ def load_causal_lm(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
-            **_exact_attention(path, revision, trust_remote_code),
+            **more,
         )
     except OSError as error:
         raise ValueError(f"{not_found(str(path))} ({error})") from error
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if quantization is not None:
+            as_trained(model, adapter)
+    if quantization is None:
+        model.to(place)
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -212,6 +225,18 @@ def _with_adapter(model: Any, adapter: str | Path) -> Any:
         return PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError) as error:
         raise ValueError(f"no PEFT adapter can be loaded from {str(adapter)!r}: {error}") from error
+
+
+def as_trained(model: nn.Module, adapter: str | Path) -> None:
+    """Adapters in the dtype that they are saved in: TRL trains those of quantised models in bf16,
+    and PEFT computes in the adapter's dtype, which it makes float32 as it loads."""
+    from peft import load_peft_weights
+
+    dtypes = {tensor.dtype for tensor in load_peft_weights(str(adapter), device="cpu").values()}
+    if len(dtypes) == 1:
+        for layer in _adapter_layers(model):
+            for name in layer.adapter_layer_names:
+                getattr(layer, name).to(dtypes.copy().pop())
 
 
 def _embedding_rows(adapter: Path) -> int | None:

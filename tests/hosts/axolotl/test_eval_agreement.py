@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,24 @@ from tests.hosts.agreement import agree
 pytestmark = pytest.mark.axolotl
 
 
+QLORA = {"adapter": "qlora", "load_in_4bit": True}
+
+
+@pytest.mark.parametrize("more", [{}, QLORA], ids=["as configured", "QLoRA"])
 def test_item_by_item(
-    config: Callable[..., Path], train: Callable[[Path], SimpleNamespace], tmp_path: Path
+    more: dict[str, Any],
+    config: Callable[..., Path],
+    train: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
 ) -> None:
     stage = measured.block(tmp_path / "tasks", harness=False, every=2, gate={"max_drop": 100})
-    changes = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 0.02}
+    changes = {
+        "max_steps": 4,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "learning_rate": 0.02,
+        **more,
+    }
     recipe = config(ppx={"eval": stage}, num_epochs=2, **changes)
     run = train(recipe)
     assert measured.times(run.out) == [("before", 0), ("during", 2), ("after", 4)]

@@ -14,6 +14,7 @@ from tests.hosts import measured
 from tests.hosts.agreement import agree, evaluations
 from tests.hosts.trl.lab import Lab
 from tests.hosts.trl.test_recipe import PEFT, write
+from tests.models import tiny_model
 
 
 @pytest.mark.parametrize("adapter", [True, False], ids=["LoRA", "full"])
@@ -45,3 +46,26 @@ def test_item_by_item(adapter: bool, tmp_path: Path) -> None:
         assert stored["base"]["name"] == "out:before@0"
         assert stored["comparisons"][0]["drop"] == found["comparisons"][1]["drop"]
         assert evaluations(out)[0]["when"] == "before"
+
+
+@pytest.mark.parametrize("where", ["here", "apart"])
+def test_an_adapter_on_a_quantised_base(where: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="4-bit weights need bitsandbytes")
+    lab, out = Lab(), tmp_path / "out"
+    tiny_model("llama", hidden_size=64, intermediate_size=128).save_pretrained(tmp_path / "base")
+    lab.tokenizer.save_pretrained(tmp_path / "base")
+    stage = measured.block(tmp_path / "tasks", harness=False, gate={"max_drop": 100}, where=where)
+    (tmp_path / "wiki.jsonl").write_text(json.dumps({"text": "the cat sat on the mat"}))
+    held_out = {"use": "perplexity", "tasks": {"wiki": {"path": str(tmp_path / "wiki.jsonl")}}}
+    stage["suites"].append(held_out)
+    recipe = write(
+        tmp_path, lab, tmp_path / "base", ppx={"eval": stage}, max_steps=4, load_in_4bit=True,
+        bnb_4bit_quant_type="nf4", learning_rate=0.1, dtype=None, **PEFT,
+    )  # fmt: skip
+    trl.train(recipe)
+    found = agree(out, [out], recipe, tmp_path / "again")
+    args = ["eval", str(out), "--recipe", str(recipe), "--json", "--as-saved"]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 0, result.output
+    whole = json.loads(result.stdout)["base"]["texts"]["wiki"]["perplexity"]
+    assert whole != pytest.approx(found["base"]["texts"]["wiki"]["perplexity"], rel=1e-4)
