@@ -65,7 +65,19 @@ def base_from_path(
 
 
 def base_from_model(model: Any) -> Base:
-    """A base that the caller has in memory; its adapters, if any, are left out of everything."""
+    """A base that the caller has in memory; its adapters, if any, are left out of everything.
+
+    Raises:
+        ValueError: it is not whole in this process, as it was loaded where weights are sharded.
+    """
+    from ppx_ext.scoring import whole
+
+    if how := whole.lacks(model):
+        raise ValueError(
+            f"the base cannot be asked in this process: {how}. Give it by its name or path, which "
+            "loads it whole; or load it before the training arguments are made; or score first "
+            "(`ppx prepare`, `ppx train`)"
+        )
 
     @functools.cache
     def fingerprint() -> str:

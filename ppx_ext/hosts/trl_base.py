@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 def load_model(call: dict[str, Any]) -> Any:
     """Load ``call["model"]``, a path or hub id, as `SFTTrainer` does, and take out what was used.
 
-    Masking reads the base while `SFTTrainer` prepares its data, long before it offers its model.
+    Masking reads the base while `SFTTrainer` prepares its data, long before it offers its model. So
+    it is whole in each process; what shards it for the training does so later.
     """
     from accelerate import DistributedType
     from trl.trainer import sft_trainer
     from trl.trainer.utils import create_model_from_path
+
+    from ppx_ext.scoring.whole import whole
 
     args, path = call["args"], call["model"]
     init = dict(args.model_init_kwargs or {})
@@ -40,7 +43,8 @@ def load_model(call: dict[str, Any]) -> Any:
 
         set_seed(args.seed)
     args.model_init_kwargs = None  # TRL warns that they have no effect on a loaded model
-    return create_model_from_path(path, **init)
+    with whole():
+        return create_model_from_path(path, **init)
 
 
 def _processor(path: str, init: dict[str, Any], args: Any) -> Any:
@@ -70,7 +74,10 @@ def recipe_base(path: str, *, init: dict[str, Any], quantization: Any, plan: Pla
     def load() -> Any:
         from trl.trainer.utils import create_model_from_path
 
-        return create_model_from_path(path, **init, quantization_config=quantization)
+        from ppx_ext.scoring.whole import whole
+
+        with whole():
+            return create_model_from_path(path, **init, quantization_config=quantization)
 
     @functools.cache
     def digest() -> str:

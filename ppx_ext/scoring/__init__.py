@@ -7,6 +7,7 @@ packing     rows -> forward passes, and logits of the wanted positions
 tree        beginnings that rows share, computed once
 varlen      attention over documents that lie end to end in one row
 models      loading; the base behind adapters
+whole       models that are whole, whatever sharding a run asks for
 fingerprint what a cache of scores is bound to
 =========== ===================================================================
 """

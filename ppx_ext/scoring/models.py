@@ -180,9 +180,9 @@ def load_causal_lm(
     from transformers import AutoModelForCausalLM
 
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    more = _exact_attention(path, revision, trust_remote_code)
+    more: dict[str, Any] = {}
     if quantization is not None:  # such weights are made where they stay
-        more |= {"quantization_config": quantization, "device_map": {"": place}}
+        more = {"quantization_config": quantization, "device_map": {"": place}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -190,6 +190,7 @@ def load_causal_lm(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
+            **_exact_attention(path, revision, trust_remote_code),
             **more,
         )
     except OSError as error:

@@ -64,7 +64,7 @@ def write(folder: Path, lab: Lab, model: Path, **changes: Any) -> Path:
     }
     settings = {k: v for k, v in {**settings, **changes}.items() if v is not None}
     path = folder / "recipe.trl.yaml"
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
     return path
 
 

@@ -1,0 +1,130 @@
+"""ZeRO-3 for real: DeepSpeed itself trains over gloo, its weights are measured apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from ppx_ext.hosts import trl
+from tests.hosts import measured
+from tests.hosts.trl.lab import Lab
+from tests.hosts.trl.test_eval_processes import check
+from tests.hosts.trl.test_processes import LAUNCH, ROOT
+from tests.hosts.trl.test_recipe import PEFT, write
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("deepspeed") is None,
+        reason="DEEPSPEED IS NOT INSTALLED, ZeRO-3 is not run: pip install deepspeed",
+    ),
+]
+AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps",
+        "gradient_clipping")  # fmt: skip
+ZERO: dict[str, Any] = {
+    "stage": 3,
+    "stage3_gather_16bit_weights_on_model_save": True,
+    "stage3_param_persistence_threshold": 0,  # the models here are small enough to be left whole
+}
+STEPS: dict[str, Any] = {"max_steps": 2, "learning_rate": 0.05}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture(scope="module")
+def base(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    lab.model().save_pretrained(folder)
+    lab.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def recipe(folder: Path, lab: Lab, base: Path, *, keys: dict[str, Any], **changes: Any) -> Path:
+    """Masked by scores that the training itself must make; each process has two rows a step."""
+    stage = measured.block(folder / "tasks", harness=False, **keys)
+    zero = {"zero_optimization": ZERO, **dict.fromkeys(AUTO, "auto")}
+    settings: dict[str, Any] = {
+        "ppx": {**lab.block(folder), "eval": stage},
+        "deepspeed": zero,
+        "use_cpu": False,  # with it, `accelerate` starts no DeepSpeed
+        "per_device_train_batch_size": 2,
+        **STEPS,
+    }
+    return write(folder, lab, base, **{**settings, **changes})
+
+
+def launch(path: Path, *, processes: int = 2) -> str:
+    """What the command said; where it failed, that is the exception."""
+    start = [*LAUNCH[:-1], str(processes), "-m", "tests.hosts.trl.zero3_worker"]
+    return run([sys.executable, *start, "train", str(path)])
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    said = done.stdout + done.stderr
+    if done.returncode:
+        raise RuntimeError(said[-6000:])
+    return said
+
+
+def losses(folder: Path) -> list[float]:
+    rows = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+def test_all_weights(lab: Lab, base: Path, tmp_path: Path) -> None:
+    """Scores are those of one process with the gathered weights, losses those without DeepSpeed."""
+    said = launch(recipe(tmp_path, lab, base, keys={"every": 1}))
+    out = tmp_path / "out"
+    assert measured.times(out) == [("before", 0), ("during", 1), ("after", 2)]
+    trained = AutoModelForCausalLM.from_pretrained(out)
+    check(tmp_path / "tasks", out, lab, trained, harness=False)
+    assert "% of the loss kept" in said
+    assert not (out / "ppx_apart").exists()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    trl.train(write(alone, lab, base, max_grad_norm=1.0, per_device_train_batch_size=4, **STEPS))
+    assert losses(out) == pytest.approx(losses(alone / "out"), rel=1e-4)
+    one, other = (load_file(folder / "model.safetensors") for folder in (out, alone / "out"))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_an_adapter(lab: Lab, base: Path, tmp_path: Path) -> None:
+    launch(recipe(tmp_path, lab, base, keys={}, **PEFT))
+    out = tmp_path / "out"
+    assert measured.times(out) == [("before", 0), ("after", 2)]
+    trained = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), out)
+    check(tmp_path / "tasks", out, lab, trained, harness=False)
+
+
+def test_what_cannot_be_is_refused(lab: Lab, base: Path, tmp_path: Path) -> None:
+    keys = {"every": 1, "where": "here", "keep": "best",
+            "gate": {"max_drop": 1, "on_breach": "restore_best"}}  # fmt: skip
+    bare = {"zero_optimization": {"stage": 3}, **dict.fromkeys(AUTO, "auto")}
+    with pytest.raises(RuntimeError) as refused:
+        launch(recipe(tmp_path, lab, base, keys=keys, deepspeed=bare), processes=1)
+    said = str(refused.value)
+    for problem in (
+        "ppx.eval.where: here, but ZeRO-3 leaves no process the whole model",
+        "ppx.eval.keep: best puts weights back",
+        "ppx.eval.gate.on_breach: restore_best puts weights back",
+        "Set `stage3_gather_16bit_weights_on_model_save: true`",
+    ):
+        assert problem in said
