@@ -30,7 +30,7 @@ def base_of(cfg: DictDefault, plan: Plan) -> Base:
         scoring=_on_own_device(plan.scoring),
         trust_remote_code=plan.trust_remote_code or bool(cfg.trust_remote_code),
     )
-    quantization = _quantization(cfg)
+    quantization = _quantization(cfg, cfg.torch_dtype)
     if quantization is None:
         return plain
 
@@ -60,33 +60,45 @@ def base_of(cfg: DictDefault, plan: Plan) -> Base:
 def loading(settings: Mapping[str, Any]) -> tuple[str, Any]:
     """The dtype (its name, or ``auto``) and quantization with which Axolotl loads a base model.
 
-    Where Axolotl would decide by a card that is not there, the dtype is that of the checkpoint.
+    Axolotl itself need not be there. Where it would decide by a card that is not there either, the
+    dtype is that of the checkpoint.
     """
     import torch
-    from axolotl.utils.config import resolve_dtype
-    from axolotl.utils.dict import DictDefault
 
-    cfg = DictDefault(dict(settings))
-    undecided = cfg.bf16 == "auto" and not torch.cuda.is_available()
-    resolve_dtype(cfg)
-    dtype = "auto" if undecided else str(cfg.torch_dtype).removeprefix("torch.")
-    return dtype, _quantization(cfg)
+    dtype = _dtype_name(settings)
+    computed = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    return dtype, _quantization(settings, computed)
 
 
-def _quantization(cfg: DictDefault) -> Any:
+def _dtype_name(settings: Mapping[str, Any]) -> str:
+    import torch
+
+    half = settings.get("fp16") or settings.get("float16")
+    brain = settings.get("bf16") or settings.get("bfloat16")
+    if brain == "auto":
+        if not half and not torch.cuda.is_available():
+            return "auto"
+        brain = not half and torch.cuda.is_bf16_supported()
+        half = not brain
+    if brain:
+        return "bfloat16"
+    return "float16" if half or settings.get("load_in_8bit") else "float32"
+
+
+def _quantization(cfg: Mapping[str, Any], dtype: Any) -> Any:
     """As Axolotl quantises the model that it trains; None where it does not."""
-    if not (cfg.load_in_4bit or cfg.load_in_8bit):
+    if not (cfg.get("load_in_4bit") or cfg.get("load_in_8bit")):
         return None
     from transformers import BitsAndBytesConfig
 
-    if cfg.load_in_8bit:
+    if cfg.get("load_in_8bit"):
         return BitsAndBytesConfig(load_in_8bit=True)
     nf4 = {
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": True,
-        "bnb_4bit_compute_dtype": cfg.torch_dtype,
+        "bnb_4bit_compute_dtype": dtype,
     }
-    return BitsAndBytesConfig(load_in_4bit=True, **{**nf4, **(cfg.bnb_config_kwargs or {})})
+    return BitsAndBytesConfig(load_in_4bit=True, **{**nf4, **(cfg.get("bnb_config_kwargs") or {})})
 
 
 def _is_soft_capped(cfg: DictDefault) -> bool:

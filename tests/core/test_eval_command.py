@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,10 +166,10 @@ def test_a_recipe_names_block_and_base(models: Models, tmp_path: Path) -> None:
         found = models.json("run/checkpoint-10", "--recipe", str(recipe), "--out", "measured")
         assert found["base"]["path"] == "base"
         assert found["comparisons"][0]["drop"]["value"] == pytest.approx(100 / 3)
-    # Weights are read as the recipe reads them, unless the command says otherwise.
+    # Weights are read as the recipe's host reads them, unless the command says otherwise.
     recipe = tmp_path / "r.trl.yaml"
     recipe.write_text(f"dtype: bfloat16\n{recipe.read_text()}")
-    for dtype, kept in (((), False), (("--dtype", "auto"), True)):
+    for dtype, kept in (((), False), (("--dtype", "float32"), True)):
         args = ("base", "--recipe", str(recipe), "--no-base", "--out", "measured", *dtype)
         assert models.json(*args)["models"][0]["kept"] is kept
     bare = tmp_path / "bare.trl.yaml"
@@ -185,3 +186,29 @@ def test_tasks_alone_are_enough(models: Models, tmp_path: Path) -> None:
     assert found["base"] is None
     assert found["comparisons"] == []
     assert found["models"][0]["tasks"]["sums"]["target"] is True
+
+
+@pytest.mark.parametrize(
+    ("settings", "dtype", "computed"),
+    [
+        ({"bf16": True, "load_in_4bit": True}, "bfloat16", "bfloat16"),
+        ({"bf16": "auto", "fp16": True}, "float16", None),
+        ({"load_in_8bit": True}, "float16", "eight bits"),
+        ({}, "float32", None),
+    ],
+)
+def test_axolotl_recipes_are_read_without_axolotl(
+    settings: dict[str, Any], dtype: str, computed: str | None
+) -> None:
+    from ppx_ext.hosts.axolotl_base import loading
+
+    found, quantization = loading(settings)
+    assert found == dtype
+    if computed == "eight bits":
+        assert quantization.load_in_8bit
+    elif computed is None:
+        assert quantization is None
+    else:
+        assert quantization.bnb_4bit_quant_type == "nf4"
+        assert quantization.bnb_4bit_use_double_quant
+        assert str(quantization.bnb_4bit_compute_dtype) == f"torch.{computed}"

@@ -1,8 +1,8 @@
 """`ppx` in one of several processes that train with DeepSpeed on a CPU.
 
 `accelerate` starts DeepSpeed on accelerators only, though DeepSpeed itself runs over gloo as well:
-here it is told that gloo is what there is, and all that follows is its own code and that of
-DeepSpeed, of the trainer and of the command.
+here it is told that gloo is what there is, and `transformers` that bfloat16 can be used. All that
+follows is their own code, and that of DeepSpeed, of the trainer and of the command.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
+from transformers import training_args
 
 from ppx_ext.cli import main
 
@@ -21,4 +22,5 @@ def _gloo(self: PartialState, *args: Any, **kwargs: Any) -> tuple[str, Distribut
 
 if __name__ == "__main__":
     PartialState._prepare_backend = _gloo
+    training_args.is_torch_bf16_gpu_available = lambda: True
     main(prog_name="ppx")
