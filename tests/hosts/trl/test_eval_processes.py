@@ -46,12 +46,12 @@ def test_scores_are_those_of_one_process(runs: Any) -> None:
     check(folder / "tasks", out, Lab(), AutoModelForCausalLM.from_pretrained(out))
 
 
-def check(tasks: Path, out: Path, lab: Lab, trained: Any, **keys: Any) -> None:
+def check(tasks: Path, out: Path, lab: Lab, trained: Any, *, base: Any = None, **keys: Any) -> None:
     """The first evaluation is that of the base, the last that of the trained model."""
     plan = parse({"eval": measured.block(tasks, **keys)}, catalog.load()).eval
     assert plan is not None
     records, said = measured.read(out)["evaluations"], measured.responses(out)
-    for at, model in ((0, lab.model()), (-1, trained.eval())):
+    for at, model in ((0, base or lab.model()), (-1, trained.eval())):
         alone = measure(plan, Subject(model=model, tokenizer=lab.tokenizer))
         assert load_scores(records[at]) == alone
         assert said[at] == [str(text) for score in alone for text in score.items["response"]]

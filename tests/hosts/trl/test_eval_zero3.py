@@ -114,6 +114,29 @@ def test_an_adapter(lab: Lab, base: Path, tmp_path: Path) -> None:
     check(tmp_path / "tasks", out, lab, trained, harness=False)
 
 
+def test_as_the_shipped_recipe_says(lab: Lab, base: Path, tmp_path: Path) -> None:
+    """Scored beforehand by one process, then `accelerate launch` with our file; in bfloat16."""
+    stage = measured.block(tmp_path / "tasks", harness=False)
+    block = {**lab.block(tmp_path), "cache_dir": str(tmp_path / "scored" / "scores"), "eval": stage}
+    half = {"dtype": "bfloat16", "bf16": True, "deepspeed": None}
+    path = recipe(tmp_path, lab, base, keys={}, ppx=block, **half)
+    out, scored = tmp_path / "out", tmp_path / "scored"
+    python = [sys.executable, "-m"]
+    run([*python, "ppx_ext", "prepare", str(path), "--out", str(scored)])
+    before = {file: file.stat().st_mtime_ns for file in scored.rglob("*") if file.is_file()}
+    settings = ROOT / "recipes" / "accelerate" / "zero3.yaml"
+    start = ["accelerate.commands.launch", "--config_file", str(settings), "--num_processes", "2"]
+    run([*python, *start, "-m", "tests.hosts.trl.zero3_worker", "train", str(path)])
+    shards = [file for file in before if file.suffix != ".lock"]
+    assert len(shards) > 3
+    assert all(file.stat().st_mtime_ns == before[file] for file in shards), "scored again"
+    assert measured.times(out) == [("before", 0), ("after", 2)]
+    begun, trained = (
+        AutoModelForCausalLM.from_pretrained(one, dtype="bfloat16").eval() for one in (base, out)
+    )
+    check(tmp_path / "tasks", out, lab, trained, base=begun, harness=False)
+
+
 def test_what_cannot_be_is_refused(lab: Lab, base: Path, tmp_path: Path) -> None:
     keys = {"every": 1, "where": "here", "keep": "best",
             "gate": {"max_drop": 1, "on_breach": "restore_best"}}  # fmt: skip
