@@ -31,11 +31,11 @@ def whole() -> Iterator[None]:
 def _without_zero3() -> Iterator[None]:
     from transformers.integrations import deepspeed
 
-    if not deepspeed.is_deepspeed_zero3_enabled():
+    reference: Any = deepspeed._hf_deepspeed_config_weak_ref  # there is no public name for it
+    config = reference and reference()
+    if config is None or not config.is_zero3():
         yield
         return
-    reference: Any = deepspeed._hf_deepspeed_config_weak_ref  # there is no public name for it
-    config = reference()
     deepspeed.unset_hf_deepspeed_config()
     try:
         yield

@@ -288,7 +288,7 @@ def _sharded(cards: Any, called: str, title: str, paper: str, stages: tuple[str,
             cards=cards,
         ),
         hardware="four cards of 80 GB; about 2 h on H100s (both estimated; not run by us)",
-        same="All weights are trained, over four cards. Rows are scored beforehand by one process: "
-        "a base that is loaded where weights are sharded would be cut too. Checkpoints are "
+        same="All weights are trained, over four cards. Rows are scored beforehand by one process; "
+        "the training itself would load a whole base on each card to do so. Checkpoints are "
         "measured in a process of their own.",
     )
