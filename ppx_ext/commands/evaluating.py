@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ BREACHED = 3
     type=click.Choice(DTYPES),
     help="Else that of the recipe, else as saved (auto).",
 )
-@click.option("--as-saved", is_flag=True, help="Quantise no base, though the recipe does.")
+@click.option("--as-saved", is_flag=True, help="Weights as saved, and not as the recipe's host.")
 @click.option("--device", help="For instance cuda:1 or cpu.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Prompts answered at once.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a checkpoint.")
@@ -72,9 +72,8 @@ def evaluate(as_json: bool, gate: bool, max_drop: float | None, **given: Any) ->
             evaluation = eval_run.with_batch_size(evaluation, given["batch_size"])
         names = ("tokenizer", "device", "trust_remote_code")
         loading = Loading(
-            dtype=given["dtype"] or recipe.dtype,
-            quantization=None if given["as_saved"] else recipe.quantization,
             **{name: given[name] for name in names},
+            **_read_as(given["dtype"], {} if given["as_saved"] else recipe.loading),
         )
         wanted = eval_run.Wanted(
             evaluation=evaluation,
@@ -137,8 +136,12 @@ class _OfRecipe:
     """What a recipe says of the models that are measured."""
 
     base: str | None = None
-    dtype: str = "auto"
-    quantization: Any = None
+    loading: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _read_as(dtype: str | None, recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As the recipe's host reads weights; the command line has the last word on the dtype."""
+    return recipe if dtype is None else {**recipe, "dtype": dtype, "precision": None}
 
 
 def _evaluation(given: Mapping[str, Any]) -> tuple[Evaluation, _OfRecipe]:
@@ -168,9 +171,8 @@ def _of_recipe(name: str) -> tuple[Evaluation, _OfRecipe]:
     if found is None:
         raise ValueError(f"{recipe.path} has no `eval:` in its `ppx:` block, so nothing to measure")
     module, key = _HOSTS[recipe.host]
-    dtype, quantization = importlib.import_module(module).loading(recipe.settings)
-    base = recipe.settings.get(key)
-    return found, _OfRecipe(base=base, dtype=dtype, quantization=quantization)
+    loading = importlib.import_module(module).loading(recipe.settings)
+    return found, _OfRecipe(base=recipe.settings.get(key), loading=loading)
 
 
 _HOSTS = {

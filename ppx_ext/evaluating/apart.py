@@ -158,10 +158,12 @@ def main(place: Path) -> None:
     Raises:
         ValueError: the job speaks of what is not installed, or the adapter of no base.
     """
+    import torch
+
     from ppx_ext import catalog
     from ppx_ext.eval_plan import evaluation_of
     from ppx_ext.evaluating import measure
-    from ppx_ext.scoring.models import unpacked
+    from ppx_ext.scoring.models import mixed, unpacked
     from ppx_ext.suites import Subject
 
     found = checkpoints.find(str(place / "model"))
@@ -171,7 +173,7 @@ def main(place: Path) -> None:
     if evaluation is None:
         raise ValueError("\n".join(problems))
     model, tokenizer = _loaded(found, job)
-    with _as_trained(job), unpacked(model):
+    with torch.no_grad(), unpacked(model), mixed(job["precision"], job["device"]):
         scores = measure(evaluation, Subject(model=model, tokenizer=tokenizer))
     dumped = [{"kind": type(each).__name__, **dataclasses.asdict(each)} for each in scores]
     (place / _SCORES).write_text(json.dumps(dumped), encoding="utf-8")
@@ -208,20 +210,6 @@ def _loaded(found: checkpoints.Checkpoint, job: Mapping[str, Any]) -> tuple[Any,
     if not more and job["device"] != "cpu":
         model.to(job["device"])
     return model.eval(), AutoTokenizer.from_pretrained(found.given, trust_remote_code=trust)
-
-
-@contextlib.contextmanager
-def _as_trained(job: Mapping[str, Any]) -> Iterator[None]:
-    """In the mixed precision of the training, and without gradients."""
-    import torch
-
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    mixed = job["precision"] in kinds
-    with (
-        torch.no_grad(),
-        torch.autocast(job["device"], dtype=kinds.get(job["precision"]), enabled=mixed),
-    ):
-        yield
 
 
 def _load(found: list[dict[str, Any]]) -> list[Score]:

@@ -57,12 +57,15 @@ class Loading:
         tokenizer: of all of them; None takes each one's own.
         dtype, device, trust_remote_code: as in the `scoring:` block.
         quantization: of bases and of what lies below adapters, as their training loads them.
+        precision: the mixed one of the training, ``bf16`` or ``fp16``; None computes in the dtype
+            of the weights.
     """
 
     tokenizer: str | None = None
     dtype: str = "auto"
     device: str | None = None
     quantization: Any = None
+    precision: str | None = None
     trust_remote_code: bool = False
 
 
@@ -171,6 +174,7 @@ class Measuring:
             "suites": store.suites_of(self._evaluation.dump()),
             "files": _files(self._evaluation),
             "dtype": self._loading.dtype,
+            "precision": self._loading.precision,
             "version": importlib.metadata.version("ppx-ext"),
         }
         if one.quantized:
@@ -183,7 +187,7 @@ class Measuring:
 
         from ppx_ext.evaluating.judges import opened
         from ppx_ext.evaluating.measure import measure
-        from ppx_ext.scoring.models import unpacked
+        from ppx_ext.scoring.models import mixed, unpacked
 
         if self._judges is None:  # before a model takes minutes to load
             folder = self._out / JUDGES if self._out is not None else None
@@ -197,7 +201,7 @@ class Measuring:
         )
         _check_vocabulary(one, model, tokenizer)
         start = time.perf_counter()
-        with torch.no_grad(), unpacked(model):
+        with torch.no_grad(), unpacked(model), mixed(self._loading.precision, model.device.type):
             subject = Subject(model=model, tokenizer=tokenizer)
             scores = measure(self._evaluation, subject, self._judges)
         seconds = time.perf_counter() - start

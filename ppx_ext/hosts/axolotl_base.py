@@ -57,8 +57,9 @@ def base_of(cfg: DictDefault, plan: Plan) -> Base:
     return dataclasses.replace(plain, load=load, fingerprint=digest)
 
 
-def loading(settings: Mapping[str, Any]) -> tuple[str, Any]:
-    """The dtype (its name, or ``auto``) and quantization with which Axolotl loads a base model.
+def loading(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How Axolotl loads and runs a base model: ``dtype``, ``quantization`` and ``precision`` of
+    `evaluating.models.Loading`.
 
     Axolotl itself need not be there. Where it would decide by a card that is not there either, the
     dtype is that of the checkpoint.
@@ -67,7 +68,11 @@ def loading(settings: Mapping[str, Any]) -> tuple[str, Any]:
 
     dtype = _dtype_name(settings)
     computed = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
-    return dtype, _quantization(settings, computed)
+    half = settings.get("fp16") or settings.get("bf16") == "auto"
+    mixed = {"bfloat16": "bf16", "float16": "fp16" if half else None}
+    precision = None if settings.get("bf16") == "full" else mixed.get(dtype)
+    quantization = _quantization(settings, computed)
+    return {"dtype": dtype, "quantization": quantization, "precision": precision}
 
 
 def _dtype_name(settings: Mapping[str, Any]) -> str:

@@ -243,12 +243,17 @@ def eval_rows_of(recipe: Recipe, tokenizer: Any) -> Dataset | None:
     return rows.dataset
 
 
-def loading(settings: Mapping[str, Any]) -> tuple[str, Any]:
-    """The dtype (its name, or ``auto``) and quantization with which TRL loads a recipe's model."""
+def loading(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How TRL loads and runs a recipe's model: ``dtype``, ``quantization`` and ``precision`` of
+    `evaluating.models.Loading`."""
     from trl import ModelConfig, get_quantization_config  # type: ignore[attr-defined]
 
     known = {one.name for one in fields(ModelConfig)}
     model = ModelConfig(**{key: value for key, value in settings.items() if key in known})
     init = settings.get("model_init_kwargs") or {}
     quantization = init.get("quantization_config") or get_quantization_config(model)
-    return str(init.get("dtype") or model.dtype or "auto"), quantization
+    dtype = str(init.get("dtype") or model.dtype or "auto")
+    half = settings.get("fp16")
+    brain = settings.get("bf16", not half)  # TRL's own default
+    precision = "bf16" if brain else "fp16" if half else None
+    return {"dtype": dtype, "quantization": quantization, "precision": precision}

@@ -83,6 +83,17 @@ def unpacked(model: nn.Module) -> Iterator[None]:
             layer.support_avx512bf16_for_cpu = True
 
 
+def mixed(precision: str | None, device: str) -> contextlib.AbstractContextManager[object]:
+    """Mixed precision as accelerate knows it: ``bf16`` or ``fp16``; anything else changes nothing.
+
+    Args:
+        precision: its name.
+        device: the type, for instance ``cuda``.
+    """
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "")
+    return torch.autocast(device, dtype=dtype, enabled=dtype is not None)
+
+
 @contextlib.contextmanager
 def base_of(model: nn.Module) -> Iterator[nn.Module]:
     """Lend the model as the untouched base: adapters off, eval mode, no gradients, no cache.

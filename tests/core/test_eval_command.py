@@ -162,7 +162,7 @@ def test_a_recipe_names_block_and_base(models: Models, tmp_path: Path) -> None:
     for host, key in (("trl", "model_name_or_path"), ("axolotl", "base_model")):
         recipe = tmp_path / f"r.{host}.yaml"
         block = "\n".join(f"    {line}" for line in BLOCK.splitlines())
-        recipe.write_text(f"{key}: base\nppx:\n  eval:{block}\n")
+        recipe.write_text(f"{key}: base\nbf16: false\nppx:\n  eval:{block}\n")
         found = models.json("run/checkpoint-10", "--recipe", str(recipe), "--out", "measured")
         assert found["base"]["path"] == "base"
         assert found["comparisons"][0]["drop"]["value"] == pytest.approx(100 / 3)
@@ -189,21 +189,23 @@ def test_tasks_alone_are_enough(models: Models, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "dtype", "computed"),
+    ("settings", "dtype", "computed", "precision"),
     [
-        ({"bf16": True, "load_in_4bit": True}, "bfloat16", "bfloat16"),
-        ({"bf16": "auto", "fp16": True}, "float16", None),
-        ({"load_in_8bit": True}, "float16", "eight bits"),
-        ({}, "float32", None),
+        ({"bf16": True, "load_in_4bit": True}, "bfloat16", "bfloat16", "bf16"),
+        ({"bf16": "full"}, "bfloat16", None, None),
+        ({"bf16": "auto", "fp16": True}, "float16", None, "fp16"),
+        ({"load_in_8bit": True}, "float16", "eight bits", None),
+        ({}, "float32", None, None),
     ],
 )
 def test_axolotl_recipes_are_read_without_axolotl(
-    settings: dict[str, Any], dtype: str, computed: str | None
+    settings: dict[str, Any], dtype: str, computed: str | None, precision: str | None
 ) -> None:
     from ppx_ext.hosts.axolotl_base import loading
 
-    found, quantization = loading(settings)
-    assert found == dtype
+    found = loading(settings)
+    quantization = found["quantization"]
+    assert (found["dtype"], found["precision"]) == (dtype, precision)
     if computed == "eight bits":
         assert quantization.load_in_8bit
     elif computed is None:

@@ -51,4 +51,4 @@ def test_weights_are_read_in_the_dtype_of_the_host() -> None:
         settings = {k: v for k, v in zip(keys, values, strict=True) if v is not None}
         cfg = DictDefault(dict(settings))
         resolve_dtype(cfg)
-        assert f"torch.{loading(settings)[0]}" == str(cfg.torch_dtype), settings
+        assert f"torch.{loading(settings)['dtype']}" == str(cfg.torch_dtype), settings
