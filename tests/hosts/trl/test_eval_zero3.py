@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +13,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from ppx_ext.hosts import trl
-from tests.hosts import measured
+from tests.conftest import ROOT
+from tests.hosts import measured, zero3
 from tests.hosts.trl.lab import Lab
 from tests.hosts.trl.test_eval_processes import check
-from tests.hosts.trl.test_processes import LAUNCH, ROOT
 from tests.hosts.trl.test_recipe import PEFT, write
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("deepspeed") is None,
-        reason="DEEPSPEED IS NOT INSTALLED, ZeRO-3 is not run: pip install deepspeed",
-    ),
-]
-AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps",
-        "gradient_clipping")  # fmt: skip
-ZERO: dict[str, Any] = {
-    "stage": 3,
-    "stage3_gather_16bit_weights_on_model_save": True,
-    "stage3_param_persistence_threshold": 0,  # the models here are small enough to be left whole
-}
+pytestmark = [pytest.mark.slow, zero3.needs_deepspeed]
+WORKER = "tests.hosts.trl.zero3_worker"
 STEPS: dict[str, Any] = {"max_steps": 2, "learning_rate": 0.05}
 
 
@@ -55,31 +40,14 @@ def base(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(folder: Path, lab: Lab, base: Path, *, keys: dict[str, Any], **changes: Any) -> Path:
     """Masked by scores that the training itself must make; each process has two rows a step."""
     stage = measured.block(folder / "tasks", harness=False, **keys)
-    zero = {"zero_optimization": ZERO, **dict.fromkeys(AUTO, "auto")}
     settings: dict[str, Any] = {
         "ppx": {**lab.block(folder), "eval": stage},
-        "deepspeed": zero,
+        "deepspeed": zero3.settings(),
         "use_cpu": False,  # with it, `accelerate` starts no DeepSpeed
         "per_device_train_batch_size": 2,
         **STEPS,
     }
     return write(folder, lab, base, **{**settings, **changes})
-
-
-def launch(path: Path, *, processes: int = 2) -> str:
-    """What the command said; where it failed, that is the exception."""
-    start = [*LAUNCH[:-1], str(processes), "-m", "tests.hosts.trl.zero3_worker"]
-    return run([sys.executable, *start, "train", str(path)])
-
-
-def run(command: list[str]) -> str:
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    said = done.stdout + done.stderr
-    if done.returncode:
-        raise RuntimeError(said[-6000:])
-    return said
 
 
 def losses(folder: Path) -> list[float]:
@@ -89,7 +57,7 @@ def losses(folder: Path) -> list[float]:
 
 def test_all_weights(lab: Lab, base: Path, tmp_path: Path) -> None:
     """Scores are those of one process with the gathered weights, losses those without DeepSpeed."""
-    said = launch(recipe(tmp_path, lab, base, keys={"every": 1}))
+    said = zero3.launch(WORKER, "train", recipe(tmp_path, lab, base, keys={"every": 1}))
     out = tmp_path / "out"
     assert measured.times(out) == [("before", 0), ("during", 1), ("after", 2)]
     trained = AutoModelForCausalLM.from_pretrained(out)
@@ -107,7 +75,7 @@ def test_all_weights(lab: Lab, base: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter(lab: Lab, base: Path, tmp_path: Path) -> None:
-    launch(recipe(tmp_path, lab, base, keys={}, **PEFT))
+    zero3.launch(WORKER, "train", recipe(tmp_path, lab, base, keys={}, **PEFT))
     out = tmp_path / "out"
     assert measured.times(out) == [("before", 0), ("after", 2)]
     trained = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), out)
@@ -121,12 +89,11 @@ def test_as_the_shipped_recipe_says(lab: Lab, base: Path, tmp_path: Path) -> Non
     half = {"dtype": "bfloat16", "bf16": True, "deepspeed": None}
     path = recipe(tmp_path, lab, base, keys={}, ppx=block, **half)
     out, scored = tmp_path / "out", tmp_path / "scored"
-    python = [sys.executable, "-m"]
-    run([*python, "ppx_ext", "prepare", str(path), "--out", str(scored)])
+    zero3.run("ppx_ext", "prepare", str(path), "--out", str(scored))
     before = {file: file.stat().st_mtime_ns for file in scored.rglob("*") if file.is_file()}
     settings = ROOT / "recipes" / "accelerate" / "zero3.yaml"
     start = ["accelerate.commands.launch", "--config_file", str(settings), "--num_processes", "2"]
-    run([*python, *start, "-m", "tests.hosts.trl.zero3_worker", "train", str(path)])
+    zero3.run(*start, "-m", WORKER, "train", str(path))
     shards = [file for file in before if file.suffix != ".lock"]
     assert len(shards) > 3
     assert all(file.stat().st_mtime_ns == before[file] for file in shards), "scored again"
@@ -140,9 +107,11 @@ def test_as_the_shipped_recipe_says(lab: Lab, base: Path, tmp_path: Path) -> Non
 def test_what_cannot_be_is_refused(lab: Lab, base: Path, tmp_path: Path) -> None:
     keys = {"every": 1, "where": "here", "keep": "best",
             "gate": {"max_drop": 1, "on_breach": "restore_best"}}  # fmt: skip
-    bare = {"zero_optimization": {"stage": 3}, **dict.fromkeys(AUTO, "auto")}
+    bare = zero3.settings(stage3_gather_16bit_weights_on_model_save=False)
     with pytest.raises(RuntimeError) as refused:
-        launch(recipe(tmp_path, lab, base, keys=keys, deepspeed=bare), processes=1)
+        zero3.launch(
+            WORKER, "train", recipe(tmp_path, lab, base, keys=keys, deepspeed=bare), processes=1
+        )
     said = str(refused.value)
     for problem in (
         "ppx.eval.where: here, but ZeRO-3 leaves no process the whole model",
