@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Entries: TypeAlias = Sequence[Mapping[str, Any]]
 
-SETTING = 24
-"""Characters of a setting that stay on one line, in a terminal of 80."""
+SETTING, ARXIV = 24, 10
+"""Characters of a setting, and of a paper's number, that stay on one line, in a terminal of 80."""
 
 
 def components(catalog: Catalog) -> Entries:
@@ -111,13 +111,15 @@ def show_recipes(entries: Entries) -> None:
     """A table of recipes for the terminal: one line for the two hosts of a pair."""
     table = _table("recipe (METHOD/MODEL/TASK)", "hosts", "arXiv", "card")
     table.columns[0].no_wrap = True
+    table.columns[2].min_width = ARXIV
+    table.collapse_padding, table.show_edge = True, False
     pairs: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
         pairs.setdefault(entry["name"].rpartition(".")[0], []).append(entry)
     for name, pair in pairs.items():
         hosts = "both" if len(pair) > 1 else pair[0]["host"]
         papers = re.findall(r"arXiv (\d{4}\.\d{5})", pair[0]["paper"])
-        table.add_row(name, hosts, " ".join(dict.fromkeys(papers)), _card(pair[0]["memory"]))
+        table.add_row(name, hosts, "\n".join(dict.fromkeys(papers)), _card(pair[0]["memory"]))
     _print(table)
 
 

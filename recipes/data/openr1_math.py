@@ -1,7 +1,7 @@
 r"""OpenR1-Math as chats: DIR/train.jsonl and DIR/validation.jsonl.
 
-    python openr1_math.py data/openr1_math               # llamafactory/OpenR1-Math-94k, the hub
-    python openr1_math.py data/openr1_math --examples 8  # made-up rows, to try a recipe offline
+    python openr1_math.py data/openr1-math               # llamafactory/OpenR1-Math-94k, the hub
+    python openr1_math.py data/openr1-math --examples 8  # made-up rows, to try a recipe offline
 
 arXiv 2605.12906 calls its data OpenR1-Math-94k. The data set of that name takes of each problem of
 open-r1/OpenR1-Math-220k the first trace that math-verify finds correct, under the system's turn

@@ -37,7 +37,9 @@ _FIRST = (
     "ppx recipes copy sft/qwen3-4b-instruct-2507/gsm8k.{host} sft.{host}.yaml\n"
     f"ppx train sft.{{host}}.yaml --out {_TUNED}"
 )
+_CARD = "one card of 16 GB with bfloat16, so Ampere or newer"
 _OURS = "Model, data and all settings are ours; only the method is the paper's."
+_OURS_COMBINED = "Model, data and all settings are ours; only the methods are the papers'."
 _GAVE = "this model is in no paper's tables; measure it: the `eval:` block does"
 
 # method (folder), variant, title, paper, stages, further fields
@@ -124,7 +126,7 @@ _EACH: tuple[tuple[str, str, str, str, tuple[str, ...], Mapping[str, Any]], ...]
             "  use: budget",
             "  by: response_length # the paper's measure; or nll, pass_rate, steps, a column",
             "  max_examples: 1000",
-            "  band: auto # a rule believed beforehand; `ppx budget` asks pilots",
+            "  band: auto # a rule believed beforehand; `ppx budget --grid` asks pilots",
         ),
         {},
     ),
@@ -132,7 +134,7 @@ _EACH: tuple[tuple[str, str, str, str, tuple[str, ...], Mapping[str, Any]], ...]
         "difficulty",
         "curriculum",
         "Easy to hard, in two passes",
-        f"{DIFFICULTY}, its measure; the order is older",
+        f"{DIFFICULTY}, for difficulty as such; the order and this measure of it are older",
         ("choose: {use: curriculum, by: nll, order: easy_to_hard, epochs: 2, replay: 0.1}",),
         {"training": dataclasses.replace(SMALL_CARD, epochs=1)},
     ),
@@ -194,6 +196,10 @@ def _small(
     arms: str = "",
     same: str = "",
 ) -> Recipe:
+    if method == "sft" or variant == "curriculum":
+        deviations = "Model, data and all settings are ours."
+    else:
+        deviations = _OURS_COMBINED if method == "combined" else _OURS
     answers = any(line.startswith("build") for line in stages)
     hours = "6 h on it, most of it answering" if answers else "3 h on it"
     return Recipe(
@@ -208,9 +214,9 @@ def _small(
         gave=gave,
         same=same,
         measured="Measured: a few hundred items of each task after each epoch, in minutes.",
-        deviations=_OURS,
+        deviations=deviations,
         unpublished="",
-        hardware=hardware or f"one card of 16 GB; about {hours} (both estimated)",
+        hardware=hardware or f"{_CARD}; about {hours} (both estimated)",
         first=first,
         arms=arms,
         extras=_extras(training),
@@ -231,7 +237,7 @@ def _ways() -> Iterator[Recipe]:
         "stm",
         *stm,
         model=GEMMA_3_1B,
-        hardware="one card of 16 GB; about 1 h on it (both estimated)",
+        hardware=f"{_CARD}; about 1 h on it (both estimated)",
     )
     yield _small(
         "stm",
@@ -249,7 +255,7 @@ def _ways() -> Iterator[Recipe]:
             optimizer="adamw_bnb_8bit",
             length=1024,
         ),
-        hardware="one card of 16 GB; about 1 h on it (both estimated)",
+        hardware=f"{_CARD}; about 1 h on it (both estimated)",
         gave="with Gemma-2-2B-it, all weights trained (Table 4): BWT -31.87 -> -0.13 %, TI -27.98 "
         "-> -8.81 %",
         same="The learning rate is the one that the authors' spreadsheet names for all weights.",

@@ -37,6 +37,8 @@ def head(recipe: Recipe, host: Host) -> str:
     notes = (
         recipe.same,
         recipe.measured,
+        _averaging(recipe, host),
+        _rounding(recipe),
         _SANDBOX if recipe.sandbox else "",
         f"Deviations: {recipe.deviations}",
         f"Not published: {recipe.unpublished}" if recipe.unpublished else "",
@@ -85,7 +87,39 @@ def _weights(recipe: Recipe) -> str:
             f"accept the licence on the page of {recipe.model.hub}, then `hf auth login`; they "
             "come by themselves"
         )
-    return f"{recipe.model.hub}; they come by themselves from the hub"
+    asked = (
+        "; where it asks for it, accept the conditions on the model's page, then `hf auth login`"
+    )
+    return (
+        f"{recipe.model.hub}; they come by themselves from the hub"
+        f"{asked if recipe.model.was_gated else ''}"
+    )
+
+
+def _averaging(recipe: Recipe, host: Host) -> str:
+    """Where the two hosts, and two versions of one, train by different averages."""
+    training = recipe.training
+    if host == "trl" or not (training.accumulate > 1 or training.cards):
+        return ""
+    return (
+        "Loss: Axolotl 0.19 averages it over micro-batches; 0.21 and TRL, over the tokens of a "
+        "step. `token_level_loss: true` in the `ppx:` block makes 0.19 do so too."
+    )
+
+
+def _rounding(recipe: Recipe) -> str:
+    """What bfloat16 weights do to small steps, on one card; measured on random weights."""
+    training = recipe.training
+    if training.adapter != "full" or training.cards:
+        return ""
+    moved = {"2.0e-6": "3", "1.0e-5": "10"}[training.rate]
+    more = round(4 * recipe.model.billions)
+    return (
+        "Weights are bfloat16 while they are trained, and so rounded at each step: of normal "
+        f"weights with a deviation of 0.03, a step of {training.rate} moves about {moved} in 100. "
+        f"In TRL `dtype: float32` moves all, for about {more} GB more; Axolotl has no such "
+        "setting beside `bf16`."
+    )
 
 
 def _data(recipe: Recipe) -> str:

@@ -47,6 +47,8 @@ def _trl(recipe: Recipe) -> Iterator[list[str]]:
         f"output_dir: out/{recipe.label}-trl",
         f"num_train_epochs: {training.epochs}",
         f"per_device_train_batch_size: {training.batch}",
+        # TRL's default of 8 would need more memory than training; Axolotl's is the micro-batch.
+        f"per_device_eval_batch_size: {training.batch}",
         f"gradient_accumulation_steps: {training.accumulate}",
         f"learning_rate: {training.rate}",
         "lr_scheduler_type: cosine",

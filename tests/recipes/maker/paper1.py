@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tests.recipes.maker import evaluations, settings
 from tests.recipes.maker.facts import (
     BASE_12,
+    CONTRADICTED,
     GEMMA_2B,
     GEMMA_9B,
     LLAMA_3_8B,
@@ -73,7 +74,7 @@ def _recipe(model: Model, data: Data, method: str) -> Recipe:
         training=training,
         paper=_paper(model, data, method),
         gave=_gave(model, data, method),
-        same=_same(model, masks),
+        same=_same(masks),
         measured=evaluations.MEASURED_STM[data.key],
         deviations=_deviations(model, data, method),
         unpublished=_unpublished(model, data, method),
@@ -102,8 +103,8 @@ def _matched(model: Model, data: Data, method: str) -> Recipe:
         paper=f"{STM}; a comparison that it makes in Tables 4 and 16 alone, and only for MBPP",
         gave=known or "no number was published for this combination",
         same=same,
-        deviations="From the paper's baseline, on purpose: adapter, batch size, warm-up and "
-        f"length. {_DATA_DEVIATIONS.get((method, data.key), '')}".strip(),
+        deviations="From the paper's baseline, on purpose: adapter, batch size, warm-up, "
+        f"length and attention. {_DATA_DEVIATIONS.get((method, data.key), '')}".strip(),
     )
 
 
@@ -197,24 +198,25 @@ def _of_table_12(model: Model, data: Data, method: str) -> str:
     )
     bwt, ti = transfer(model.hub, data.key, method)
     printed = TABLE_2.get((model.hub, data.key, method))
-    also = f" (Table 2 prints {printed[0]:+.2f} and {printed[1]:+.2f})" if printed else ""
+    other = CONTRADICTED.get((model.hub, data.key, method))
+    end = f"; {other})" if other else ")"
+    also = f" (Table 2 prints {printed[0]:+.2f} and {printed[1]:+.2f}{end}" if printed else ""
     return (
         f"{data.name} {100 * base[at]:.1f} -> {100 * tuned[at]:.1f} %; {others} %. From these, BWT "
         f"is {bwt:+.1f} % and TI {ti:+.1f} %{also}"
     )
 
 
-def _same(model: Model, masks: bool) -> str:
+def _same(masks: bool) -> str:
     if masks:
         return (
             "As in the authors' script: DoRA 16/32 on all linear layers, dropout 0.05, 2e-5 cosine "
             "with 20 warm-up steps, batch 1, 8-bit AdamW, bf16, eager attention, three epochs. The "
             "baselines with these very settings are the recipes `matched`."
         )
-    eager = " Attention is eager, as Gemma 2 asks for." if model.attention else ""
     return (
         "As in the authors' Axolotl files: LoRA 32/16 on all linear layers, dropout 0.05, 2e-5 "
-        f"cosine with 10 warm-up steps, 4 rows a step, 8-bit AdamW, bf16, three epochs.{eager}"
+        "cosine with 10 warm-up steps, 4 rows a step, 8-bit AdamW, bf16, three epochs."
     )
 
 
@@ -236,10 +238,11 @@ def _deviations(model: Model, data: Data, method: str) -> str:
         if method == "stm_dpf":
             text += " The tuned model is that of the same trainer."
         return text
-    eager = "" if model.attention else "PyTorch's attention in place of FlashAttention 2; "
+    own = "eager attention, as Gemma 2 asks for," if model.attention else "PyTorch's attention"
     text = (
-        f"One card with two micro-batches a step in place of two cards; {eager}every epoch is "
-        "saved, and which one is best on validation is left to you (the authors take that one)."
+        f"One card with two micro-batches a step in place of two cards; {own} in place of "
+        "FlashAttention 2; every epoch is saved, and which one is best on validation is left to "
+        "you (the authors take that one)."
     )
     return f"{text} {_DATA_DEVIATIONS.get((method, data.key), '')}".strip()
 

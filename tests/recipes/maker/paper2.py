@@ -34,6 +34,7 @@ _ROWS = {
     "openmath": "The 200,000 rows are drawn by seed from OpenMathInstruct-2.",
     "openscience": "The 200,000 rows are drawn by seed from the part OS-Q3-235B-4.",
 }
+_COUNTS = {"openr1-math": 65_000, "openmath": 200_000, "openscience": 200_000}
 _HOURS = {
     ("openr1-math", "small"): "20",
     ("openmath", "small"): "5",
@@ -105,11 +106,11 @@ def _budget(model: Model, data: Data) -> Recipe:
         paper=f"{DIFFICULTY}, section 3",
         gave=found,
         same="As in the paper: difficulty is the length of the gold response, and the budget is a "
-        f"number of examples. `ppx budget {plain.data.key}-budget.trl.yaml --examples {BUDGET}` "
-        "asks short pilots which difficulty is best here.",
+        f"number of examples. `ppx budget {plain.data.key}-budget.trl.yaml --examples {BUDGET} "
+        "--grid 500,1000,2000 --out pilots` asks short pilots which difficulty is best here.",
         deviations="`band: auto` is a rule of ours, believed beforehand: the paper gives no "
         f"formula. {_deviations(model, data)}",
-        hardware=_hardware(model, data, share=3 * BUDGET / 200_000),
+        hardware=_hardware(model, data, share=3 * BUDGET / _COUNTS[data.key]),
     )
 
 
