@@ -6,6 +6,9 @@ from tests.recipes.maker.facts import GSM8K, MATH, MBPP, NQ, OPENSCIENCE, Data
 
 Lines = tuple[str, ...]
 
+# lm-eval holds the logits of a whole batch: tens of GB of long prompts and large vocabularies at
+# the suite's own 32.
+
 MEASURED_S3FT = (
     "Measured: the target greedily, and the paper's four other tasks by lm-eval's own rules; which "
     "harness and how many examples in the prompt the paper had is not published."
@@ -60,26 +63,29 @@ def of_stm(data: Data) -> Lines:
     """arXiv 2501.14315: MBPP, MATH, ARC, GSM8K and IFEval."""
     if data is MBPP:
         return _block(
-            _MBPP % "mbpp_plus", "- {use: lm_eval, sets: [stm]} # ARC, GSM8K, MATH, IFEval"
+            _MBPP % "mbpp_plus",
+            "- {use: lm_eval, sets: [stm], batch_size: 16} # ARC, GSM8K, MATH, IFEval",
         )
     assert data is MATH
-    others = "- {use: lm_eval, tasks: [arc_challenge, gsm8k, ifeval]}"
+    others = "- {use: lm_eval, tasks: [arc_challenge, gsm8k, ifeval], batch_size: 16}"
     return _block(_MATH, others, "- {use: code, tasks: [mbpp_plus]}")
 
 
 def of_s3ft(data: Data) -> Lines:
     """arXiv 2502.08130: MMLU, TruthfulQA, HellaSwag and Winogrande."""
     target = {GSM8K.key: _GSM8K % "", MBPP.key: _MBPP % "mbpp", NQ.key: _NQ}[data.key]
-    others = "- {use: lm_eval, sets: [s3ft]} # MMLU, TruthfulQA, HellaSwag, Winogrande"
+    others = (
+        "- {use: lm_eval, sets: [s3ft], batch_size: 8} # MMLU, TruthfulQA, HellaSwag, Winogrande"
+    )
     return _block(target, others)
 
 
 def of_difficulty(data: Data, new_tokens: int) -> Lines:
     """arXiv 2605.12906 measures the target alone; the others are those of arXiv 2502.08130."""
-    others = "truthfulqa_mc2, hellaswag, winogrande"
     if data is OPENSCIENCE:
-        return _block(f"- {{use: lm_eval, tasks: [{{name: mmlu, target: true}}, {others}]}}")
-    return _block(_MATH500 % new_tokens, "- {use: lm_eval, sets: [s3ft]}")
+        tasks = "[{name: mmlu, target: true}, truthfulqa_mc2, hellaswag, winogrande]"
+        return _block(f"- use: lm_eval\n  tasks: {tasks}\n  batch_size: 8")
+    return _block(_MATH500 % new_tokens, "- {use: lm_eval, sets: [s3ft], batch_size: 8}")
 
 
 def small(data: Data) -> Lines:
