@@ -27,6 +27,13 @@ SETS: Mapping[Set, tuple[str, ...]] = {
 """Sets of tasks that papers measure forgetting with, by their names in lm-eval: arXiv 2501.14315,
 section 2 and appendix F (its code and SQL tasks aside), and arXiv 2502.08130, table 4."""
 
+OF_SETS: Mapping[str, Mapping[str, Any]] = {
+    "hendrycks_math": {"judge": "math", "gen_kwargs": {"max_gen_toks": 512}},
+}
+"""What sets ask of a task beyond its name. lm-eval takes what stands between the first and the last
+dollar sign for MATH's answer, of 256 tokens at most: of what chat models write next to nothing is
+right then, and nothing left to forget. The paper has 512 tokens, and a judge."""
+
 
 class HarnessTask(Named):
     """A task, group or tag of lm-eval.
@@ -42,6 +49,8 @@ class HarnessTask(Named):
         filter: of lm-eval that is the score, for instance ``strict-match``. By default the task's
             first. All others are readings beside it.
         chat_template: as in the suite's settings.
+        judge: of whole responses, as `ppx.build.judge` takes it, for instance ``math``. Its verdict
+            is the score (``flexible``); lm-eval's own readings stand beside it.
         gen_kwargs: of generation, for instance ``{max_gen_toks: 512}``; the task's own are kept
             where they are not named.
     """
@@ -52,6 +61,7 @@ class HarnessTask(Named):
     metric: str | None = None
     filter: str | None = None
     chat_template: bool | None = None
+    judge: Any = None
     gen_kwargs: dict[str, Any] = pydantic.Field(default_factory=dict)
 
 
@@ -104,7 +114,13 @@ class HarnessSettings(Settings):
         """The tasks that are named, and those of the sets that are not named already."""
         names = {task.name for task in self.tasks}
         of_sets = dict.fromkeys(name for one in self.sets for name in SETS[one])
-        return *self.tasks, *(HarnessTask(name=name) for name in of_sets if name not in names)
+        wanted = [name for name in of_sets if name not in names]
+        return *self.tasks, *(HarnessTask(name=name, **OF_SETS.get(name, {})) for name in wanted)
+
+
+def judges(settings: HarnessSettings) -> Mapping[str, Any]:
+    """The judges that tasks name."""
+    return {task.name: task.judge for task in settings.all_tasks if task.judge is not None}
 
 
 def evaluate(settings: HarnessSettings, subject: Subject) -> list[TaskScore]:
@@ -118,7 +134,10 @@ def evaluate(settings: HarnessSettings, subject: Subject) -> list[TaskScore]:
     from ppx_ood.harness_tasks import opened
 
     wanted = opened(settings)  # all of them, before the first request
-    return [score_of(part, measured(part, settings, subject)) for part in wanted]
+    return [
+        score_of(part, measured(part, settings, subject), subject.judges.get(part.asked.name))
+        for part in wanted
+    ]
 
 
 def check(settings: HarnessSettings) -> None:
@@ -146,6 +165,7 @@ LM_EVAL = EvalSuite(
     paper="arXiv 2502.08130",
     settings=HarnessSettings,
     evaluate=evaluate,
+    judges=judges,
     check=check,
     planned=planned,
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ppx_ext import TaskScore, fingerprint_of
+from ppx_ext import Item, JudgeAll, TaskScore, fingerprint_of
 from ppx_ood.harness_live import Measured
 from ppx_ood.harness_tasks import Wanted
+from ppx_ood.reading import by_judge, refuse_untold
 
 PREFERRED = ("exact_match", "prompt_level_strict_acc", "acc_norm", "acc")
 """Metrics that are taken as a score where a recipe names none, the first of them that is there."""
@@ -26,12 +28,12 @@ Key: TypeAlias = tuple[str, str]
 Sample: TypeAlias = Mapping[str, Any]
 
 
-def score_of(wanted: Wanted, measured: Measured) -> TaskScore:
+def score_of(wanted: Wanted, measured: Measured, judge: JudgeAll | None = None) -> TaskScore:
     """The score of a task, or of a group over all items of its tasks.
 
     Raises:
         ValueError: no such metric or filter; a metric without a value in [0, 1] for each item, or
-            that lm-eval does not average over them.
+            that lm-eval does not average over them; the judge can tell of no response.
     """
     tables = [_table(measured.samples[name]) for name in wanted.tasks]
     key = _primary(wanted, list(tables[0]))
@@ -40,13 +42,32 @@ def score_of(wanted: Wanted, measured: Measured) -> TaskScore:
     ways = [one for one in tables[0] if all(_fits(table.get(one)) for table in tables)]
     readings = {_word(way, key): _pooled(tables, way) for way in ways}
     items = [item for name in wanted.tasks for item in _items(name, measured.samples[name], key)]
-    return TaskScore(
+    score = TaskScore(
         task=wanted.name,
         correct=_pooled(tables, key),
         target=wanted.asked.target,
         readings=readings if len(readings) > 1 else {},
         items={name: [item[name] for item in items] for name in items[0] if name != "asked"},
         fingerprint=fingerprint_of(item["asked"] for item in items),
+    )
+    return score if judge is None else _judged(score, judge)
+
+
+def _judged(score: TaskScore, judge: JudgeAll) -> TaskScore:
+    """The verdicts of a judge as the score, and what lm-eval read as readings beside it."""
+    said = score.items
+    asked = [Item(prompt=p, gold=g) for p, g in zip(said["prompt"], said["gold"], strict=True)]
+    graded = by_judge(judge, None, "flexible")(asked, said["response"])
+    correct = tuple(each.correct for each in graded)
+    own = score.readings or {"strict": score.correct}
+    name = "judged" if "flexible" in own else "flexible"
+    return refuse_untold(
+        dataclasses.replace(
+            score,
+            correct=correct,
+            readings={**own, name: correct},
+            items={**said, "why": [each.why for each in graded]},
+        )
     )
 
 

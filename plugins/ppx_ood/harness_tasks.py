@@ -200,6 +200,11 @@ def _configure(name: str, task: Any, asked: HarnessTask) -> None:
             f"lm-eval's task {name!r} is defined without examples, so `num_fewshot: "
             f"{asked.num_fewshot}` has no meaning for it; take it out"
         )
+    if asked.judge is not None and task.get_config("output_type") != "generate_until":
+        raise ValueError(
+            f"lm-eval's task {name!r} asks how likely each option is, and nothing is said that a "
+            "`judge` could read; take it out"
+        )
     number = (own or 0) if asked.num_fewshot is None else asked.num_fewshot
     task.set_config(key="num_fewshot", value=number)
     if asked.gen_kwargs and task.get_config("output_type") == "generate_until":

@@ -15,10 +15,13 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
-from ppx_ext import Subject
+from ppx_ext import Subject, TaskScore, catalog
+from ppx_ext.evaluating import measure
+from ppx_ext.evaluating.judges import opened
 from ppx_ext.evaluating.store import read_items
 from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
-from ppx_ood.harness import HarnessSettings, evaluate
+from ppx_ext.plan import parse
+from ppx_ood.harness import HarnessSettings, evaluate, judges
 from tests.hosts import measured
 from tests.hosts.trl.lab import arguments, chats, lora
 from tests.models import tiny_model, tiny_tokenizer
@@ -205,3 +208,30 @@ def test_the_model_and_the_tokenizer_are_left_alone(lab: Lab) -> None:
     assert tokenizer.pad_token is None
     assert torch.equal(torch.get_rng_state(), random)
     assert vars(model).keys() == before.keys()
+
+
+def test_a_judge_reads_what_the_format_hides(lab: Lab) -> None:
+    judge = {"use": "math", "last_number": True}
+    task = {"name": "local_gsm8k", "judge": judge}
+    more = {"include_path": str(lab.tasks), "batch_size": 4, "chat_template": False}
+    plan = parse({"eval": {"use": "lm_eval", "tasks": [task], **more}}, catalog.load()).eval
+    assert plan is not None
+    with opened(plan) as lent:
+        (score,) = measure(plan, lab.subject, lent)
+    (plain,) = evaluate(settings(lab, "local_gsm8k"), lab.subject)
+    right = tuple(float("{1}" in said) for said in SAID)
+    assert plain.correct != right
+    assert isinstance(score, TaskScore)
+    assert score.correct == right
+    assert score.readings == {**plain.readings, "judged": right}
+    assert score.fingerprint == plain.fingerprint
+    assert [why.split(":")[0] == "correct" for why in score.items["why"]] == [*map(bool, right)]
+
+
+def test_mathematics_of_the_ready_set_is_judged() -> None:
+    chosen = HarnessSettings(sets=("stm",))
+    assert judges(chosen) == {"hendrycks_math": "math"}
+    (task,) = (one for one in chosen.all_tasks if one.judge)
+    assert task.gen_kwargs == {"max_gen_toks": 512}
+    alone = HarnessSettings(sets=("stm",), tasks=("hendrycks_math",))  # type: ignore[arg-type]
+    assert judges(alone) == {}

@@ -77,6 +77,7 @@ def test_lm_evals_own_names_are_known(lab: Lab) -> None:
         ({"name": "local_arc", "metric": "f1"}, r"no metric 'f1'.*acc \(none\)"),
         ({"name": "local_gsm8k", "filter": "flexible"}, r"the filter 'flexible'.*strict-match"),
         ({"name": "local_gsm8k", "num_fewshot": 3}, "defined without examples"),
+        ({"name": "local_arc", "judge": "math"}, "nothing is said that a `judge` could read"),
         ("local_rolling", "no number from 0 to 1"),
         ("local_no_data", "cannot be loaded"),
     ],
