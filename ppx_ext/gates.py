@@ -254,7 +254,8 @@ def _reason(
         )
     among = f"{len(within)} of {len(target)} within the limits of forgetting" if gated else "all"
     equal = [names[other] for other in within if other != at and target[other] == target[at]]
-    tie = f" ({', '.join(equal)} equals it, and comes later)" if equal else ""
+    verbs = "equals it, and comes later" if len(equal) == 1 else "equal it, and come later"
+    tie = f" ({', '.join(equal)} {verbs})" if equal else ""
     said = f"{names[at]} has the best target score, {100 * target[at]:.1f} %, of {among}{tie}."
     higher = [other for other, score in enumerate(target) if score > target[at]]
     for other in higher:

@@ -8,6 +8,9 @@ from typing import Any
 
 from ppx_ext import Item, read_rows
 
+GOLDS = "ppx_golds"
+"""Column of an item's row: all its golds, where there are several."""
+
 FILES = (".jsonl", ".json", ".ndjson", ".parquet", ".arrow")
 
 
@@ -34,10 +37,13 @@ def rows_of(
         raise ValueError(f"task {task!r}: {path} has no row")
 
 
-def item_of(row: Mapping[str, Any], *, prompt: str, answer: str | None, where: str) -> Item:
+def item_of(
+    row: Mapping[str, Any], *, prompt: str, answer: str | None, where: str, several: bool = False
+) -> Item:
     """An item: the columns ``prompt`` (text, or a chat) and ``answer`` (text or number) of a row.
 
-    A last assistant's turn of a chat is left out. Without ``answer`` the gold is empty.
+    A last assistant's turn of a chat is left out. Without ``answer`` the gold is empty. With
+    ``several`` the answer may be a list, which judges find under `GOLDS`.
 
     Raises:
         ValueError: a column is missing, or holds something else.
@@ -45,8 +51,12 @@ def item_of(row: Mapping[str, Any], *, prompt: str, answer: str | None, where: s
     asked = field_of(row, prompt, (str, list), where)
     if isinstance(asked, list):
         asked = _without_response(asked, where)
-    gold = "" if answer is None else str(field_of(row, answer, (str, int, float), where))
-    return Item(prompt=asked, gold=gold, row=row)
+    if answer is None:
+        return Item(prompt=asked, gold="", row=row)
+    gold = field_of(row, answer, (str, int, float, *([list] if several else [])), where)
+    if isinstance(gold, list):
+        return Item(prompt=asked, gold=" | ".join(map(str, gold)), row={**row, GOLDS: gold})
+    return Item(prompt=asked, gold=str(gold), row=row)
 
 
 def field_of(row: Mapping[str, Any], name: str, types: tuple[type, ...], where: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from ppx_ext import Answer, Grade, Graded, Item, JudgeAll, Judgement, TaskScore
+from ppx_ood.items import GOLDS
 
 Reading: TypeAlias = Literal["strict", "flexible"]
 
@@ -74,9 +75,11 @@ def refuse_untold(score: TaskScore) -> TaskScore:
 
 
 def answer_of(item: Item, text: str) -> Answer:
-    """A response with the user's columns, its question and its gold, to be judged."""
+    """A response with the user's columns, its question and its golds, to be judged."""
     question = item.prompt if isinstance(item.prompt, str) else item.prompt[-1]["content"]
-    return Answer(row={**item.row, "prompt": question, "gold": item.gold}, response=text)
+    return Answer(
+        row={**item.row, "prompt": question, "gold": item.row.get(GOLDS, item.gold)}, response=text
+    )
 
 
 def final_answer(text: str, pattern: str | None) -> str | None:

@@ -26,8 +26,8 @@ class Task(Named):
         split: of a hub id.
         prompt: the field with the user's turn (a string) or with the chat (a list of messages;
             a last assistant turn is left out).
-        answer: the field with the gold answer (a string or a number); null for a judge that needs
-            none.
+        answer: the field with the gold answer (a string or a number; for a judge that takes several
+            golds, as ``qa``, a list too); null for a judge that needs none.
         target: True for the task that is trained on; its gain is TI, the others' loss is BWT.
         judge: any installed judge, as `ppx.build.judge` takes it; without one, answers are
             compared as text.
@@ -114,8 +114,10 @@ def load_items(task: Task) -> list[Item]:
         ValueError: a file lacks, a row cannot be read, or a field is missing (file and row named).
     """
     rows = rows_of(task.name, task.path, split=task.split, limit=task.limit)
+    several = task.judge is not None
     return [
-        item_of(row, prompt=task.prompt, answer=task.answer, where=where) for where, row in rows
+        item_of(row, prompt=task.prompt, answer=task.answer, where=where, several=several)
+        for where, row in rows
     ]
 
 

@@ -173,14 +173,16 @@ def in_order(given: Sequence[str]) -> list[str]:
         if not matches:
             raise ValueError(f"there is no folder like {name}")
         found += [match.rstrip("/") for match in matches]
-    numbered = [re.fullmatch(r"(.*?)(\d+)", name) for name in found]
-    if any(match is None for match in numbered):
-        return list(dict.fromkeys(found))
-    return sorted(dict.fromkeys(found), key=lambda name: _number(name))
+    found = list(dict.fromkeys(found))
+    numbered = iter(sorted((name for name in found if _NUMBERED.fullmatch(name)), key=_number))
+    return [next(numbered) if _NUMBERED.fullmatch(name) else name for name in found]
+
+
+_NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 def _number(name: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(.*?)(\d+)", name)
+    match = _NUMBERED.fullmatch(name)
     assert match is not None
     return match[1], int(match[2])
 

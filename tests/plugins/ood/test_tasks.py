@@ -140,6 +140,28 @@ def test_judges_grade_and_tasks_share_them(tmp_path: Path, monkeypatch: pytest.M
     assert judged.items["why"][2].startswith("wrong: ")
 
 
+def test_any_of_several_golds_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["in 1878", "1879", "eight"]
+    monkeypatch.setattr("ppx_ext.evaluation.generate_greedy", lambda *_, **__: said)
+    golds = ["in 1878", ["8", "1879"], ["7"]]
+    path = write(
+        tmp_path / "t.jsonl", [{"prompt": f"q{i}", "answer": gold} for i, gold in enumerate(golds)]
+    )
+    task: dict[str, Any] = {"path": path, "judge": "qa"}
+    catalog = load([("ppx-ext", ppx_ood), ("ppx-ext", ppx_judges)])
+    evaluation = parse({"eval": {"use": "tasks", "tasks": {"t": task}}}, catalog).eval
+    assert evaluation is not None
+    subject = Subject(model=tiny_model("llama"), tokenizer=tiny_tokenizer())
+    (score,) = measure(evaluation, subject)
+    assert score.correct == (1.0, 1.0, 0.0)
+    assert score.items["gold"] == ["in 1878", "8 | 1879", "7"]
+    del task["judge"]
+    evaluation = parse({"eval": {"use": "tasks", "tasks": {"t": task}}}, catalog).eval
+    assert evaluation is not None
+    with pytest.raises(ValueError, match=r"t\.jsonl:2\): field 'answer' is \['8', '1879'\]"):
+        measure(evaluation, subject)
+
+
 def test_a_judge_that_can_tell_nothing_gives_no_score(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", [{"prompt": "p", "answer": "no mathematics, only words."}])
     block = {"tasks": {"t": {"path": path, "judge": "math"}}, "max_new_tokens": 2}

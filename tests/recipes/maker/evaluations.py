@@ -47,7 +47,7 @@ _GSM8K = (
 _NQ = (
     "- use: tasks\n"
     "  tasks:\n"
-    "    nq: {path: data/nq/test.jsonl, prompt: messages, answer: short_answer,\n"
+    "    nq: {path: data/nq/test.jsonl, prompt: messages, answer: answers,\n"
     "      judge: {use: qa, metric: f1, threshold: 0.5}, target: true}\n"
     "  max_new_tokens: 128"
 )
