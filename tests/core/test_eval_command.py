@@ -214,3 +214,10 @@ def test_axolotl_recipes_are_read_without_axolotl(
         assert quantization.bnb_4bit_quant_type == "nf4"
         assert quantization.bnb_4bit_use_double_quant
         assert str(quantization.bnb_4bit_compute_dtype) == f"torch.{computed}"
+
+
+def test_checkpoints_are_taken_in_the_order_of_training_whatever_stands_beside_them() -> None:
+    from ppx_ext.evaluating.checkpoints import in_order
+
+    given = ["base", "run/checkpoint-10", "run/checkpoint-9", "run/", "run/checkpoint-9/"]
+    assert in_order(given) == ["base", "run/checkpoint-9", "run/checkpoint-10", "run"]

@@ -152,6 +152,8 @@ def test_of_equals_the_earlier_one() -> None:
     chosen = best(BASE, [evaluation(16, 9), evaluation(16, 12), evaluation(15, 12)], None)
     assert chosen.at == 1
     assert "(evaluation 3 equals it, and comes later)" in chosen.words
+    many = best(BASE, [evaluation(16, 12)] * 3, None)
+    assert "(evaluation 2, evaluation 3 equal it, and come later)" in many.words
 
 
 def test_none_within_the_gate_is_none_and_says_what_is_nearest() -> None:
