@@ -208,7 +208,8 @@ def load(
     """The model in eval mode, with its adapter on it.
 
     Raises:
-        ValueError: it cannot be had, or the adapter does not fit the base.
+        ValueError: it cannot be had, a package that it needs is not installed, or the adapter
+            does not fit the base.
     """
     from ppx_ext.scoring import load_causal_lm
 
@@ -221,6 +222,8 @@ def load(
             quantization=quantization if checkpoint.quantized else None,
             trust_remote_code=trust_remote_code,
         )
+    except ImportError as error:  # of what reads quantised weights, such as bitsandbytes
+        raise ValueError(f"{checkpoint.path} cannot be loaded here: {error}") from error
     except RuntimeError as error:
         if checkpoint.adapter is None:
             raise

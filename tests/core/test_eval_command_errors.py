@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,17 @@ def test_new_tokens_of_an_adapter_come_with_it(models: Models, tmp_path: Path) -
     result = models.run(str(tmp_path / "wide"), "--suite", "block.yaml", code=1)
     assert "knows 384 tokens, and its tokenizer 400" in result.output
     models.run(str(tmp_path / "wide"), "--suite", "block.yaml", "--no-base")
+
+
+def test_a_package_that_quantised_weights_need_is_named(models: Models) -> None:
+    from importlib.util import find_spec
+
+    from transformers import QuantoConfig
+
+    from ppx_ext.evaluating import checkpoints
+
+    if find_spec("optimum") is not None:
+        pytest.skip("optimum is installed here: what is missing elsewhere cannot be shown by it")
+    found = replace(checkpoints.find(str(models.folder / "base")), quantized=True)
+    with pytest.raises(ValueError, match=r"base cannot be loaded here: .*optimum-quanto"):
+        checkpoints.load(found, dtype="auto", device="cpu", quantization=QuantoConfig())
