@@ -40,6 +40,11 @@ def collect(folder: Path) -> Json:
         ValueError: no run of ours wrote there, or a file of it cannot be read (it is named).
     """
     found = {name: _read(folder / name) for name in _FILES if (folder / name).is_file()}
+    if not found and (folder / "runs" / "base").is_dir():
+        raise ValueError(
+            f"{folder} is a comparison that has not ended: its report comes at its end. Start the "
+            "same command again; it goes on"
+        )
     if not found:
         raise ValueError(
             f"{folder} holds none of {', '.join(_FILES)}: give the output folder of a training "

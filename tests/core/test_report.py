@@ -214,6 +214,9 @@ def test_a_base_of_zero_is_undefined_in_words(tmp_path: Path) -> None:
 def test_an_empty_folder_and_a_broken_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds none of ppx_study\.json"):
         report.write(tmp_path)
+    (tmp_path / "begun" / "runs" / "base").mkdir(parents=True)
+    with pytest.raises(ValueError, match="a comparison that has not ended"):
+        report.write(tmp_path / "begun")
     (tmp_path / EVAL_FILE).write_text("{")
     with pytest.raises(ValueError, match=EVAL_FILE):
         report.write(tmp_path)
