@@ -59,7 +59,7 @@ def examine(name_or_path: str, *, folders: Sequence[Path] = ()) -> Examination:
         RecipeError: it cannot be found or read, or its host cannot be told.
     """
     recipe = recipes.load(name_or_path, folders=folders)
-    looks = (_host, _model, _data, _device)
+    looks = (_host, _model, _quantization, _data, _device)
     return Examination(
         recipe=str(recipe.path),
         host=recipe.host,
@@ -193,6 +193,15 @@ def _on_hub(key: str, name: str) -> Finding:
             key, f"{name}: no such folder, not in the local hub cache, and HF_HUB_OFFLINE"
         )
     return _warning(key, f"{name}: no such folder; it would be fetched from the hub")
+
+
+def _quantization(recipe: recipes.Recipe) -> Iterator[Finding]:
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        return
+    for key in ("load_in_4bit", "load_in_8bit"):
+        if recipe.settings.get(key):
+            mend = "pip install 'ppx-ext[quantization]'"
+            yield _error(key, f"needs bitsandbytes, which is not installed here: {mend}")
 
 
 def _data(recipe: recipes.Recipe) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
@@ -272,3 +273,18 @@ def test_a_wrong_block_is_told_before_any_host_is_imported(tmp_path: Path) -> No
     done = run(sys.executable, "-c", code, tmp_path / "my.trl.yaml")
     assert "Did you mean `ppl_threshold`?" in done.stderr
     assert done.stdout == "1 set()\n"
+
+
+def test_doctor_misses_what_quantised_weights_need(
+    examined: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+
+    def without(name: str, *args: Any) -> Any:
+        return None if name == "bitsandbytes" else real(name, *args)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    assert "bitsandbytes" not in errors(examined("trl", TRL)[1])
+    code, found = examined("trl", TRL | {"use_peft": True, "load_in_4bit": True})
+    assert (code, found["active"]) == (1, False)
+    assert "load_in_4bit: needs bitsandbytes, which is not installed here" in errors(found)
