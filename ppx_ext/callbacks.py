@@ -72,6 +72,7 @@ class SuiteCallback(TrainerCallback):
         self._run = run = _Run(self, Path(args.output_dir), state)
         atexit.register(self._close)  # where training ends with an error, its end is not told
         try:
+            run.open()
             if not run.course.begin(state.global_step):
                 scores, seconds = run.measured()
                 run.course.baseline(scores, seconds=seconds)
@@ -147,7 +148,7 @@ class SuiteCallback(TrainerCallback):
     def _close(self) -> None:
         atexit.unregister(self._close)
         if self._run is not None:
-            self._run.judges.close()
+            self._run.close()
             self._run = None
 
 
@@ -161,17 +162,25 @@ class _Run:
         self.team = Team()
         self.due = Due(of.evaluation.every, state.epoch)
         self.course = Course(of.evaluation, folder=folder, team=self.team, say=of._say)
-        self.judges = ExitStack()
+        self._judges = ExitStack()
         self._of, self._folder = of, folder
         self._lent: Judges = ()
         sharded = of.evaluation.where == "auto" and apart.sharded(of._trainer) is not None
         self._apart = sharded or of.evaluation.where == "apart"
-        if not self._apart:
-            self._lent = self.team.together(lambda gather: self._judges())
 
-    def _judges(self) -> Judges:
+    def open(self) -> None:
+        """Have the judges ready in each process."""
+        if not self._apart:
+            self._lent = self.team.together(lambda gather: self._opened())
+
+    def close(self) -> None:
+        """Let the judges and the other processes go."""
+        self._judges.close()
+        self.team.close()
+
+    def _opened(self) -> Judges:
         kept = self._folder / ITEMS / f"judges-{self.team.rank}"
-        return self.judges.enter_context(opened(self._of.evaluation, folder=kept))
+        return self._judges.enter_context(opened(self._of.evaluation, folder=kept))
 
     def measured(self) -> tuple[list[Score], float]:
         """The scores of the model as it is now, and the seconds that they took."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -73,11 +74,26 @@ class Team:
         found: T = self.together(lambda gather: gather(work() if self.first else None)[0])
         return found
 
+    def close(self) -> None:
+        """Let the group go, without waiting for the others; nothing can be exchanged any more.
+
+        gloo's threads may hold an exchange's tensors for a moment after it. One that lets them go
+        while the interpreter ends aborts the process, so a group has to end before that.
+        """
+        from torch import distributed
+
+        group, self._group = self._group, None
+        if group is None or not distributed.is_initialized():  # its owner ended all groups at once
+            return
+        with suppress(ValueError):  # ended so, and others begun, which are not ours
+            distributed.destroy_process_group(group)
+
     def _exchange(self, value: Any) -> list[Any]:
-        if self._group is None:
+        if self.size == 1:
             return [value]
         from torch import distributed
 
+        assert self._group is not None, "closed"
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value, group=self._group)
         return values

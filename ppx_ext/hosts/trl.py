@@ -117,8 +117,7 @@ def train(
         trainer.push_to_hub(dataset_name=found.script.dataset_name)
     # A process that leaves while another still talks to it makes that one wait for ever.
     trainer.accelerator.wait_for_everyone()
-    if hasattr(trainer, "end"):  # newer transformers: trackers and process groups are closed
-        trainer.end()
+    trainer.accelerator.end_training()  # ends the process groups: one left can abort the exit
     return trainer
 
 

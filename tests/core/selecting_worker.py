@@ -19,6 +19,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from ppx_ext.selecting import OrderedSampler, ShuffledSampler
+from tests.processes import leave
 
 ROWS, BATCH, EPOCHS, EVERY = 203, 8, 3, 3
 DATA: Any = range(ROWS)
@@ -116,3 +117,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

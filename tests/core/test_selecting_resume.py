@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ppx_ext.selecting import OrderedSampler, ShuffledSampler
-from tests.conftest import ROOT
+from tests.processes import launch, start
 
+WORKER = "tests.core.selecting_worker"
 WAYS = ["own", "own order", "loaded", "skipped"]
-LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-
-
-def launch(folder: Path, steps: int) -> int:
-    command = [sys.executable, *LAUNCH, "-m", "tests.core.selecting_worker", str(folder), steps]
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
-    if not steps:
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done.returncode
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[Any]]]:
     """Of each way, the two processes' steps: without a kill, and with one."""
     whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
-    launch(whole, 0)
-    assert launch(killed, 8) != 0
+    launch(WORKER, whole, 0)
+    assert start(WORKER, killed, 8).returncode != 0
     for way in WAYS:
         left = json.loads((killed / f"{way}-0.json").read_text())
         assert left["state"]["epoch"] == left["seen"][-1][0] == 1
-    launch(killed, 0)
+    launch(WORKER, killed, 0)
     return {
         way: [
             [json.loads((folder / f"{way}-{rank}.json").read_text())["seen"] for rank in (0, 1)]

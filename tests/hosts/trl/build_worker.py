@@ -12,6 +12,7 @@ import pytest
 from ppx_ext.hosts import trl
 from tests.hosts import words
 from tests.hosts.trl.test_recipe import caught
+from tests.processes import leave
 
 
 def main(recipe: Path) -> None:
@@ -23,3 +24,4 @@ def main(recipe: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ppx_ext import scoring
 from tests.hosts.trl.lab import Lab, documents, trainer
+from tests.processes import leave
 
 _SCORED: list[int] = []
 _token_scores = scoring.token_scores
@@ -33,3 +34,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

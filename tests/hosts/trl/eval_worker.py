@@ -17,6 +17,7 @@ from ppx_ext.stages import Stage
 from ppx_ext.suites import EvalSuite, Score, Subject, TaskScore
 from tests.hosts import measured
 from tests.hosts.trl.lab import Lab, trainer
+from tests.processes import leave
 
 
 class Nothing(pydantic.BaseModel):
@@ -76,3 +77,4 @@ def _sum(model: Any) -> dict[str, float]:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

@@ -18,6 +18,7 @@ from ppx_ext.hosts.trl_trainer import PpxSFTTrainer
 from ppx_ext.plan import parse
 from tests.hosts import measured
 from tests.hosts.trl.lab import Lab, trainer
+from tests.processes import leave
 
 
 class Sharded(PpxSFTTrainer):
@@ -60,3 +61,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

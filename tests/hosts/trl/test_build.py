@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,8 @@ from tests.hosts.trl.lab import (
     trainer,
 )
 from tests.hosts.trl.lab import arguments as lab_arguments
-from tests.hosts.trl.test_processes import LAUNCH, ROOT
 from tests.hosts.trl.test_recipe import PEFT, caught, write
+from tests.processes import launch
 
 ROWS = 18
 
@@ -270,11 +268,7 @@ def test_streams_formatters_and_adapters_are_refused(world: World, tmp_path: Pat
 @pytest.mark.slow
 def test_one_of_two_processes_builds(world: World, model: Path, tmp_path: Path) -> None:
     path = write(tmp_path, world.lab, model, ppx=world.block(), per_device_train_batch_size=3)
-    command = [sys.executable, *LAUNCH, "-m", "tests.hosts.trl.build_worker", str(path)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    launch("tests.hosts.trl.build_worker", path)
     assert len(words.asked(world.table)) == ROWS + 12
     seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
     rows = [shape_of(ids, labels) for rank in seen for ids, labels in rank]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from tests.hosts.trl.lab import (
     shape_of,
     trainer,
 )
-from tests.hosts.trl.test_processes import LAUNCH, ROOT
+from tests.processes import launch
 
 ROWS = 18
 CLIMB = choices.easy_to_hard(ROWS)
@@ -205,11 +203,7 @@ def test_a_column_that_is_not_there(lab: Noted, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_scores_and_one_order(lab: Noted, tmp_path: Path) -> None:
-    command = [sys.executable, *LAUNCH, "-m", "tests.hosts.trl.choose_worker", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    launch("tests.hosts.trl.choose_worker", tmp_path)
     one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     in_turn = itertools.chain.from_iterable(zip(one["batches"], other["batches"], strict=True))
     mean = {tuple(doc.ids): mean_nll(doc) for doc in lab.docs}

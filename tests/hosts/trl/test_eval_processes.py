@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +16,15 @@ from ppx_ext.records import load_scores
 from ppx_ext.suites import Subject
 from tests.hosts import measured
 from tests.hosts.trl.lab import Lab
-from tests.hosts.trl.test_processes import LAUNCH, ROOT
+from tests.processes import launch
 
 pytestmark = pytest.mark.slow
-
-
-def launch(worker: str, folder: Path) -> None:
-    command = [sys.executable, *LAUNCH, "-m", f"tests.hosts.trl.{worker}", str(folder)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("ranks")
-    launch("eval_worker", folder)
+    launch("tests.hosts.trl.eval_worker", folder)
     return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -59,7 +49,7 @@ def check(tasks: Path, out: Path, lab: Lab, trained: Any, *, base: Any = None, *
 
 
 def test_sharded_weights_are_measured_apart(tmp_path: Path) -> None:
-    launch("sharded_worker", tmp_path)
+    launch("tests.hosts.trl.sharded_worker", tmp_path)
     trained = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
     assert measured.times(tmp_path / "out") == [("before", 0), ("after", 2)]
     check(tmp_path / "tasks", tmp_path / "out", Lab(arch="mistral"), trained, harness=False)

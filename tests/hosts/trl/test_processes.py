@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,13 @@ import pytest
 
 from tests.hosts.trl.lab import Lab, shape_of, targets
 from tests.hosts.trl.test_recipe import write
-
-ROOT = Path(__file__).resolve().parents[3]
-LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+from tests.processes import launch
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, *LAUNCH, "-m", "tests.hosts.trl.worker", str(folder)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    launch("tests.hosts.trl.worker", folder)
     return {
         way: [json.loads((folder / f"{way}-{rank}.json").read_text()) for rank in (0, 1)]
         for way in ("baked", "collator", "online")
@@ -70,12 +62,7 @@ def test_the_command_on_two_processes(tmp_path: Path) -> None:
     lab.model().save_pretrained(base)
     lab.tokenizer.save_pretrained(base)
     recipe = write(tmp_path, lab, base, per_device_train_batch_size=2, save_strategy="epoch")
-    command = [sys.executable, *LAUNCH, "-m", "ppx_ext", "train", str(recipe)]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    assert (done.stdout + done.stderr).count("ppx: mask") == 1
+    assert launch("ppx_ext", "train", recipe, cwd=tmp_path).count("ppx: mask") == 1
     (state,) = (tmp_path / "out").glob("checkpoint-*/trainer_state.json")
     assert json.loads(state.read_text())["global_step"] == -(-len(lab.rows) // 4)
 
