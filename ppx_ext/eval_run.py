@@ -101,6 +101,7 @@ def run(wanted: Wanted, *, tell: Tell = lambda say: None) -> Results:
     found = [checkpoints.find(given, base=wanted.base) for given in named]
     below = _base(wanted, found)
     found, below = _quantized(wanted.loading, found, below)
+    _say_unlike(wanted.loading, found, below, tell)
     base = models.stored(wanted.against, wanted.which) if wanted.against is not None else None
     if wanted.gate is not None and below is None and base is None:
         raise ValueError(
@@ -142,6 +143,19 @@ def _quantized(
     if below is not None:
         below = replace(below, quantized=any(one.quantized for one in models))
     return models, below
+
+
+def _say_unlike(
+    loading: Loading, found: Sequence[Checkpoint], below: Checkpoint | None, tell: Tell
+) -> None:
+    """Tell which models are not quantised as the recipe trains, and what that does to the base."""
+    whole = [one.path for one in found if not one.quantized]
+    if loading.quantization is None or not whole:
+        return
+    names = ", ".join(whole)
+    tell(f"measured as saved, not quantised as the recipe has it, being no adapters: {names}")
+    if below is not None and below.quantized:
+        tell(f"the base is quantised, as its adapters were trained, and these are not: {names}")
 
 
 def _judged(base: Measured | None, measured: tuple[Measured, ...], wanted: Wanted) -> Results:

@@ -96,7 +96,12 @@ def _run(wanted: Wanted) -> None:
     from ppx_ext.comparing.show import show
 
     began = time.perf_counter()
-    found = run.compare(wanted)
+    try:
+        found = run.compare(wanted)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"stopped. Runs that are done are kept in {wanted.out}; the same command goes on"
+        ) from None
     show(found, out=wanted.out, seconds=time.perf_counter() - began)
     if lacking := found["comparison"]["lacking"]:
         raise click.ClickException(

@@ -120,7 +120,8 @@ def recipes_smoke(
 def _tell(done: list[Smoked]) -> None:
     failed = sum(not one.ok for one in done)
     seconds = sum(one.seconds for one in done)
-    click.echo(f"{len(done)} recipes run, {failed} failed, {seconds:.0f} s")
+    recipes = "1 recipe" if len(done) == 1 else f"{len(done)} recipes"
+    click.echo(f"{recipes} run, {failed} failed, {seconds:.0f} s")
 
 
 def _files(names: tuple[str, ...], everything: bool) -> list[Path]:

@@ -124,7 +124,7 @@ def train(
 def trainer_of(recipe: trl_recipe.Recipe) -> Any:
     """The trainer that `train` runs; what asks or scores the base is done, and the base freed."""
     from transformers import set_seed
-    from trl import get_peft_config, get_quantization_config  # type: ignore[attr-defined]
+    from trl import get_peft_config  # type: ignore[attr-defined]
 
     evaluated.check(recipe.plan)
     args = recipe.args
@@ -141,7 +141,7 @@ def trainer_of(recipe: trl_recipe.Recipe) -> Any:
         train_dataset=train_rows,
         eval_dataset=eval_rows,
         processing_class=tokenizer,
-        quantization_config=get_quantization_config(recipe.model),
+        quantization_config=trl_recipe.quantization_of(recipe),
         peft_config=get_peft_config(recipe.model),
         ppx_masked=masked,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -152,13 +153,28 @@ def built_rows(recipe: Recipe, out: Path | None = None, **given: Any) -> BuiltRo
     )
 
 
-def _base(recipe: Recipe) -> Base:
+def quantization_of(recipe: Recipe) -> Any:
+    """How TRL quantises the base of a recipe; None where it does not.
+
+    Raises:
+        ValueError: bitsandbytes is not installed.
+    """
     from trl import get_quantization_config  # type: ignore[attr-defined]
 
+    for key in ("load_in_4bit", "load_in_8bit"):
+        if getattr(recipe.model, key) and importlib.util.find_spec("bitsandbytes") is None:
+            raise ValueError(
+                f"{key}: needs bitsandbytes, which is not installed here: "
+                "pip install 'ppx-ext[quantization]'"
+            )
+    return get_quantization_config(recipe.model)
+
+
+def _base(recipe: Recipe) -> Base:
     return recipe_base(
         recipe.model.model_name_or_path,
         init=recipe.init,
-        quantization=get_quantization_config(recipe.model),
+        quantization=quantization_of(recipe),
         plan=recipe.plan,
     )
 

@@ -143,7 +143,8 @@ def show(checked: Checked) -> None:
     sums = {level: sum(f.level == level for f in checked.findings) for level in styles}
     told = ", ".join(f"{count} {level}" for level, count in sums.items())
     verdict = "in order" if checked.ok else "not in order"
-    console.print(Text(f"{len(checked.files)} recipes, {verdict}: {told}", style="bold"))
+    count = "1 recipe" if len(checked.files) == 1 else f"{len(checked.files)} recipes"
+    console.print(Text(f"{count}, {verdict}: {told}", style="bold"))
 
 
 def _of_file(file: Path, models: _Models) -> Iterator[Found]:

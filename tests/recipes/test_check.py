@@ -182,7 +182,7 @@ def test_the_command_prints_file_key_and_mend_and_fails(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["recipes", "check", str(path)])
     assert done.exit_code == 1
     assert f"error {path}: learning_rat: TRL does not know this key" in done.stdout
-    assert "1 recipes, not in order: 0 unchecked, 0 warning, 1 error" in done.stdout
+    assert "1 recipe, not in order: 0 unchecked, 0 warning, 1 error" in done.stdout
     as_json = CliRunner().invoke(main, ["recipes", "check", str(path), "--json"])
     assert json.loads(as_json.stdout)["ok"] is False
     shutil.copy(recipes.find(f"{NAME}.trl"), path)

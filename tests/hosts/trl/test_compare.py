@@ -276,3 +276,15 @@ def test_arms_come_from_a_file_too(tmp_path: Path) -> None:
     assert "7 runs: the base once, 3 arms with seeds 0, 1." in shown.output
     arms.write_text("[1]")
     assert "must map names of arms" in command(write(tmp_path), "--arms", arms).output
+
+
+def test_one_that_stops_it_is_told_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(wanted: run.Wanted) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "compare", stopped)
+    result = command(write(tmp_path), "--arms", "sft,stm", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"Runs that are done are kept in {tmp_path / 'out'}" in result.output

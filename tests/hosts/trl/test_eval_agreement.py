@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from peft import get_peft_model
 
 from ppx_ext.cli import main
 from ppx_ext.hosts import trl
 from tests.hosts import measured
 from tests.hosts.agreement import agree, evaluations
-from tests.hosts.trl.lab import Lab
+from tests.hosts.trl.lab import Lab, lora
 from tests.hosts.trl.test_recipe import PEFT, write
 from tests.models import tiny_model
 
@@ -80,3 +81,34 @@ def test_weights_are_read_as_in_training(
     assert result.exit_code == 0, result.output
     whole = json.loads(result.stdout)["base"]["texts"]["wiki"]["perplexity"]
     assert whole != pytest.approx(found["base"]["texts"]["wiki"]["perplexity"], rel=1e-5)
+
+
+def test_a_model_that_is_not_quantised_as_the_recipe_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="4-bit weights need bitsandbytes")
+    lab = Lab()
+    model = tiny_model("llama", hidden_size=64, intermediate_size=128)
+    for name in ("base", "whole"):
+        model.save_pretrained(tmp_path / name)
+        lab.tokenizer.save_pretrained(tmp_path / name)
+    adapted = get_peft_model(model, lora())
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    stage = measured.block(tmp_path / "tasks", harness=False)
+    recipe = write(tmp_path, lab, tmp_path / "base", ppx={"eval": stage}, **PEFT, **FOUR_BITS)
+
+    def said(*names: str) -> str:
+        folders = [str(tmp_path / name) for name in names]
+        result = CliRunner().invoke(main, ["eval", *folders, "--recipe", str(recipe)])
+        assert result.exit_code == 0, result.output
+        return result.stderr
+
+    both, as_saved = said("whole", "adapter"), "measured as saved, not quantised as the recipe"
+    assert as_saved in both
+    assert (
+        f"the base is quantised, as its adapters were trained, and these are not: {tmp_path}"
+        in both
+    )
+    alone = said("whole")
+    assert as_saved in alone
+    assert "the base is quantised" not in alone
+    assert as_saved not in said("adapter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,18 @@ def test_mistakes_are_named(
     path = write(tmp_path, lab, model, **changes)
     with pytest.raises(ValueError, match=message):
         trl.tokenized(path)
+
+
+def test_a_package_that_a_base_in_4_bits_needs_is_named(
+    lab: Lab, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, path = importlib.util.find_spec, write(tmp_path, lab, model, load_in_4bit=True)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name)
+    )
+    for use in (trl.tokenized, trl.train):
+        with pytest.raises(ValueError, match=r"load_in_4bit: needs bitsandbytes, .*quantization"):
+            use(path)
 
 
 @pytest.mark.parametrize(
