@@ -145,6 +145,12 @@ class Lab:
         """A fresh copy of the base."""
         return tiny_model(self.arch)
 
+    def saved(self, folder: Path) -> Path:
+        """The folder, with the base and its tokenizer in it."""
+        self.model().save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return folder
+
     def block(self, folder: Path, apply: str = "baked", **keys: Any) -> dict[str, Any]:
         """The `ppx` block of this lab."""
         keys = {"ppl_threshold": self.threshold, **keys}

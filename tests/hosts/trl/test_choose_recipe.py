@@ -29,10 +29,7 @@ def lab() -> Noted:
 
 @pytest.fixture(scope="module")
 def model(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    lab.model().save_pretrained(folder)
-    lab.tokenizer.save_pretrained(folder)
-    return folder
+    return lab.saved(tmp_path_factory.mktemp("base"))
 
 
 def recipe(folder: Path, lab: Lab, model: Path, ppx: Any, **changes: Any) -> Path:

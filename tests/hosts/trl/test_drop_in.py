@@ -92,8 +92,7 @@ def test_without_a_mask_it_is_sft(ppx: Any, lab: Lab, tmp_path: Path) -> None:
 
 def test_a_model_by_its_path(lab: Lab, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    lab.model().save_pretrained(folder)
-    lab.tokenizer.save_pretrained(folder)
+    lab.saved(folder)
     runs = [
         trainer(
             lab, tmp_path / kind.__name__, kind, ppx=ppx, model=str(folder), peft=lora(),

@@ -34,10 +34,7 @@ def lab() -> Lab:
 
 @pytest.fixture(scope="module")
 def base(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    lab.model().save_pretrained(folder)
-    lab.tokenizer.save_pretrained(folder)
-    return folder
+    return lab.saved(tmp_path_factory.mktemp("base"))
 
 
 def training(run: Any) -> list[dict[str, float]]:

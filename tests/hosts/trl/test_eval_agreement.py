@@ -22,8 +22,7 @@ from tests.models import tiny_model
 @pytest.mark.parametrize("adapter", [True, False], ids=["LoRA", "full"])
 def test_item_by_item(adapter: bool, tmp_path: Path) -> None:
     lab, out = Lab(), tmp_path / "out"
-    lab.model().save_pretrained(tmp_path / "base")
-    lab.tokenizer.save_pretrained(tmp_path / "base")
+    lab.saved(tmp_path / "base")
     stage = measured.block(tmp_path / "tasks", harness=adapter, every=2, gate={"max_drop": 100})
     texts = "".join(
         json.dumps({"text": row["completion"][0]["content"]}) + "\n" for row in lab.rows

@@ -58,9 +58,7 @@ def test_weights_stay_equal(way: str, runs: dict[str, list[Any]]) -> None:
 @pytest.mark.slow
 def test_the_command_on_two_processes(tmp_path: Path) -> None:
     lab = Lab()
-    base = tmp_path / "base"
-    lab.model().save_pretrained(base)
-    lab.tokenizer.save_pretrained(base)
+    base = lab.saved(tmp_path / "base")
     recipe = write(tmp_path, lab, base, per_device_train_batch_size=2, save_strategy="epoch")
     assert launch("ppx_ext", "train", recipe, cwd=tmp_path).count("ppx: mask") == 1
     (state,) = (tmp_path / "out").glob("checkpoint-*/trainer_state.json")

@@ -210,22 +210,39 @@ def test_the_model_and_the_tokenizer_are_left_alone(lab: Lab) -> None:
     assert vars(model).keys() == before.keys()
 
 
-def test_a_judge_reads_what_the_format_hides(lab: Lab) -> None:
-    judge = {"use": "math", "last_number": True}
-    task = {"name": "local_gsm8k", "judge": judge}
-    more = {"include_path": str(lab.tasks), "batch_size": 4, "chat_template": False}
-    plan = parse({"eval": {"use": "lm_eval", "tasks": [task], **more}}, catalog.load()).eval
+def judged(lab: Lab, name: str, **more: Any) -> tuple[TaskScore, TaskScore]:
+    """A task's score by a judge, and by lm-eval."""
+    keys = {"include_path": str(lab.tasks), "batch_size": 4, "chat_template": False, **more}
+    task = {"name": name, "judge": {"use": "math", "last_number": True}}
+    plan = parse({"eval": {"use": "lm_eval", "tasks": [task], **keys}}, catalog.load()).eval
     assert plan is not None
     with opened(plan) as lent:
         (score,) = measure(plan, lab.subject, lent)
-    (plain,) = evaluate(settings(lab, "local_gsm8k"), lab.subject)
-    right = tuple(float("{1}" in said) for said in SAID)
-    assert plain.correct != right
+    (plain,) = evaluate(settings(lab, name, **more), lab.subject)
     assert isinstance(score, TaskScore)
-    assert score.correct == right
-    assert score.readings == {**plain.readings, "judged": right}
     assert score.fingerprint == plain.fingerprint
-    assert [why.split(":")[0] == "correct" for why in score.items["why"]] == [*map(bool, right)]
+    return score, plain
+
+
+RIGHT = tuple(float("{1}" in said) for said in SAID)
+
+
+def test_a_judge_reads_what_the_format_hides(lab: Lab) -> None:
+    score, plain = judged(lab, "local_gsm8k")
+    assert plain.correct != RIGHT
+    assert score.correct == RIGHT
+    assert score.readings == {**plain.readings, "judged": RIGHT}
+    assert [why.split(":")[0] == "correct" for why in score.items["why"]] == [*map(bool, RIGHT)]
+
+
+def test_a_judge_stands_beside_the_only_reading(lab: Lab, tmp_path: Path) -> None:
+    """As with lm-eval's MATH."""
+    text = (lab.tasks / "local_gsm8k.yaml").read_text().replace("local_gsm8k", "local_math")
+    (tmp_path / "local_math.yaml").write_text(text.partition("  - name: flexible-extract")[0])
+    score, plain = judged(lab, "local_math", include_path=str(tmp_path))
+    assert plain.readings == {}
+    assert score.correct == RIGHT != plain.correct
+    assert score.readings == {"strict": plain.correct, "flexible": RIGHT}
 
 
 def test_mathematics_of_the_ready_set_is_judged() -> None:
