@@ -95,7 +95,7 @@ def train(
 ) -> Any:
     """Train a recipe, save the result to its output folder, and return the trainer.
 
-    Works as it is under `accelerate launch` and `torchrun`.
+    Works as it is under `accelerate launch` and `torchrun`, whose processes part at the end.
 
     Args:
         recipe: a YAML file.

@@ -156,6 +156,7 @@ def _measure(rank: int, folder: str, tasks: str) -> None:
         model.forward = _out_of_memory
     with pytest.raises(RuntimeError, match="out of memory"):
         team.together(work)
+    team.close()
     distributed.barrier()
     distributed.destroy_process_group()
 
