@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+from torch.distributed import distributed_c10d
 
 from ppx_ext.callbacks import SuiteCallback
 from ppx_ext.eval_plan import Evaluation, Every, SuiteStage
@@ -56,19 +57,25 @@ def main(folder: Path) -> None:
     run = trainer(lab, folder / "shared", ppx={**lab.block(folder), "eval": stage}, **together)
     run.train()
     run.save_model()
-    found["weights"] = _sum(run.model)
+    found |= {"weights": _sum(run.model), "groups": [_groups()]}
     run = trainer(lab, folder / "stumbling", ppx=lab.block(folder), **together)
     suite = Stumbling(3)
     run.add_callback(SuiteCallback(evaluation(suite, keep="best"), run))
     run.train()
     found |= {"steps": run.state.global_step, "calls": suite.calls, "kept": _sum(run.model)}
+    found["groups"].append(_groups())
     run = trainer(lab, folder / "early", ppx=lab.block(folder), **together)
     run.add_callback(SuiteCallback(evaluation(Stumbling(1)), run))
     try:
         run.train()
     except (OSError, RuntimeError) as error:
         found["early"] = f"{type(error).__name__}: {error}"
+    found["groups"].append(_groups())
     (folder / f"{rank}.json").write_text(json.dumps(found))
+
+
+def _groups() -> int:
+    return len(distributed_c10d._world.pg_map)
 
 
 def _sum(model: Any) -> dict[str, float]:

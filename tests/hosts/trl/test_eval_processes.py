@@ -55,6 +55,12 @@ def test_sharded_weights_are_measured_apart(tmp_path: Path) -> None:
     check(tmp_path / "tasks", tmp_path / "out", Lab(arch="mistral"), trained, harness=False)
 
 
+def test_no_group_is_left_open(runs: Any) -> None:
+    """After a run, one that stumbles, one that fails at its start: the host's own group alone."""
+    _, found = runs
+    assert [each["groups"] for each in found] == [[1, 1, 1], [1, 1, 1]]
+
+
 def test_a_process_that_fails_on_the_way_leaves_none_waiting(runs: Any) -> None:
     """Steps: 1 best; 2 fails in one process; 3 gathers unequally; 4 is the last."""
     folder, found = runs
