@@ -115,10 +115,24 @@ def train(
     trainer.save_model(found.args.output_dir)
     if found.args.push_to_hub:
         trainer.push_to_hub(dataset_name=found.script.dataset_name)
+    _part(trainer)
+    return trainer
+
+
+def _part(trainer: Any) -> None:
+    """End the process groups: one left can abort the exit.
+
+    DDP's wrapper goes first. One that outlives its groups joins gloo's threads while it holds the
+    interpreter's lock, and such a thread that still waits for that lock never ends.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
     # A process that leaves while another still talks to it makes that one wait for ever.
     trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()  # ends the process groups: one left can abort the exit
-    return trainer
+    if isinstance(trainer.model_wrapped, DistributedDataParallel):
+        trainer.model_wrapped = trainer.model
+        trainer.accelerator.free_memory()
+    trainer.accelerator.end_training()
 
 
 def trainer_of(recipe: trl_recipe.Recipe) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from ppx_ext.hosts import trl
 from tests.hosts import words
@@ -16,10 +19,15 @@ from tests.processes import leave
 
 
 def main(recipe: Path) -> None:
-    """Train the recipe."""
+    """Train the recipe; the trainer that is left outlives the groups, and wraps no model."""
     words.install(pytest.MonkeyPatch())
-    seen = sorted(caught(trl.train(recipe)))
-    (recipe.parent / f"seen-{os.environ['RANK']}.json").write_text(json.dumps(seen))
+    trainer = trl.train(recipe)
+    found = {
+        "rows": sorted(caught(trainer)),
+        "groups": distributed.is_initialized(),
+        "wrappers": sum(issubclass(type(one), DistributedDataParallel) for one in gc.get_objects()),
+    }
+    (recipe.parent / f"seen-{os.environ['RANK']}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -268,5 +268,7 @@ def test_one_of_two_processes_builds(world: World, model: Path, tmp_path: Path) 
     launch("tests.hosts.trl.build_worker", path)
     assert len(words.asked(world.table)) == ROWS + 12
     seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
-    rows = [shape_of(ids, labels) for rank in seen for ids, labels in rank]
+    rows = [shape_of(ids, labels) for rank in seen for ids, labels in rank["rows"]]
     assert sorted(rows) == sorted(world.expected(after_turn=False))
+    # A wrapper that outlives its groups can wait for ever for their threads.
+    assert [(rank["groups"], rank["wrappers"]) for rank in seen] == [(False, 0)] * 2
