@@ -180,7 +180,7 @@ def start(folder: Path, log: Path, seconds: float) -> subprocess.Popen[bytes]:
 def test_killed_at_any_moment_it_asks_for_nothing_that_it_has(tmp_path: Path) -> None:
     folder, log = tmp_path / "jobs", tmp_path / "log"
     for lines in (3, 9, 20):
-        process = start(folder, log, 0.02)
+        process = start(folder, log, 0.1)
         while not log.exists() or len(log.read_text().splitlines()) < lines:
             assert process.poll() is None
             time.sleep(0.002)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,11 +183,9 @@ def test_an_unreadable_gold_is_never_held_against_the_response(
 
 def test_a_comparison_that_never_ends_is_stopped_and_the_next_one_made(math: JudgeAll) -> None:
     tower = answer("18", r"\boxed{9^{9^{9}}}")
-    began = time.monotonic()
     found = math([tower, answer(r"\sqrt{2}", r"\boxed{\sqrt2}"), tower])
     assert [one.judgement.value for one in found] == ["unknown", "correct", "unknown"]
     assert "longer than 2 s" in found[0].reason
-    assert time.monotonic() - began < 30
 
 
 def test_a_worker_that_is_killed_costs_one_verdict() -> None:
