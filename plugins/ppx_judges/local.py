@@ -49,8 +49,8 @@ class _Tight:
         self, command: str, workdir: str
     ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
         job, self._job = self._job, None
-        self._give_away(whole=False)
         try:
+            self._give_away(whole=False)
             with super()._launch_command(command, workdir) as (argv, passed):  # type: ignore[misc]
                 at = argv.index("--")
                 more = self._mounts() + ([] if job is None else self._passing(job))

@@ -18,8 +18,6 @@ MEMORY_BYTES = 4 << 30
 
 def main() -> None:
     """Answer until the input ends."""
-    import math_verify  # noqa: F401  (slow, and no part of anybody's time)
-
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What a library prints must neither stand among the answers nor fill a pipe nobody reads.
@@ -27,6 +25,7 @@ def main() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     logging.disable(logging.CRITICAL)
+    compare(r"\sqrt{2}", r"\sqrt2")  # what the first comparison loads is no part of anybody's time
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:

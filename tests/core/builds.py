@@ -162,6 +162,7 @@ def build(root: Path, source: Any = None, **given: Any) -> building.BuiltRows:
 
 def main(out: Path, log: Path, seconds: float) -> None:
     generator = {"use": "script", "log": str(log), "seconds": seconds}
+    log.with_name(f"{os.getpid()}.begun").touch()
     build(out, generator=generator)
 
 

@@ -1,7 +1,8 @@
-"""`python -m tests.core.prepare_slowly OUT LOG SECONDS [PROCESSES]`: prepare with a slow scorer.
+"""`python -m tests.core.prepare_slowly OUT LOG SECONDS PROCESSES SHARDS`: prepare slowly.
 
 Every row that is scored leaves a line in LOG, however the process ends. A process that has scored
-its first shard goes on when so many PROCESSES have, so that none finds all the work done.
+its first shard goes on when so many PROCESSES have, so that none finds all the work done. None
+scores where so many SHARDS are written; 0 is no limit.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from tests.core import fakes
 ROWS = 12
 
 
-def main(out: Path, log: Path, seconds: float, processes: int = 1) -> None:
+def main(out: Path, log: Path, seconds: float, processes: int, shards: int) -> None:
     def score(settings: Any, examples: Sequence[Example], tools: Tools) -> list[Any]:
         time.sleep(seconds)
+        while shards and len(list(out.glob("scores/*/*.arrow"))) >= shards:
+            time.sleep(0.02)
         with log.open("a") as file:
             for example in examples:
                 file.write(f"{example.row} {os.getpid()}\n")
@@ -41,4 +44,4 @@ def workers(log: Path) -> set[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:6]))

@@ -109,7 +109,10 @@ def test_a_process_that_dies_leaves_the_work_to_the_one_that_waits(
         assert stuck.poll() is None
         time.sleep(0.02)
     other = start(out, log, 0.0)
-    time.sleep(1.5)
+    while not log.with_name(f"{other.pid}.begun").exists():
+        assert other.poll() is None
+        time.sleep(0.02)
+    time.sleep(1.0)
     assert other.poll() is None
     stuck.kill()
     stuck.communicate()

@@ -72,15 +72,18 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     assert run(sys.executable, "-c", code).stdout.splitlines()[-1] == "HEAVY []"
 
 
-def test_help_takes_less_than_150_milliseconds() -> None:
-    def seconds() -> float:
+def test_help_takes_no_multiple_of_the_library_that_shows_it() -> None:
+    def seconds(*command: object) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert run(SCRIPTS / "ppx", "--help").returncode == 0
+        assert run(*command).returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    # Time of the processor, and the best of several, as other tests run beside this one.
-    assert min(seconds() for _ in range(7)) < 0.15
+    # Time of the processor, and the best of several, as other tests run beside this one. It is
+    # about 2.5 times; a heavy library would make it twenty.
+    ours, click = (SCRIPTS / "ppx", "--help"), (sys.executable, "-c", "import click")
+    found = [(seconds(*ours), seconds(*click)) for _ in range(7)]
+    assert min(own for own, _ in found) < 5 * min(library for _, library in found)
 
 
 def test_version() -> None:

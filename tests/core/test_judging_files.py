@@ -283,6 +283,10 @@ def test_a_server_as_the_judge_and_a_kill_on_the_way(tmp_path: Path) -> None:
     def asked() -> int:
         return sum("completions" in path for path, _, _ in seen)
 
+    def kept() -> int:
+        files = tmp_path.glob(".out.jsonl.answers/*/answers-*.jsonl")
+        return sum(file.read_text().count("\n") - 1 for file in files)
+
     killed = threading.Event()
 
     with serving(reply) as (address, seen):
@@ -290,7 +294,7 @@ def test_a_server_as_the_judge_and_a_kill_on_the_way(tmp_path: Path) -> None:
         command += ["--set", f"generator.base_url={address}", "--set", "generator.concurrency=2"]
         command += ["--model", "judge", source, out]
         first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while asked() <= 100:
+        while asked() <= 100 or kept() < 99:
             assert first.poll() is None
             time.sleep(0.01)
         os.kill(first.pid, signal.SIGKILL)

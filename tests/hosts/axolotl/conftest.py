@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,16 @@ PLUGIN = "ppx_ext.hosts.axolotl.PpxPlugin"
 SPY = "tests.hosts.axolotl.spy.SpyPlugin"
 ROWS = 24
 PAD_ID = models.SPECIAL.index(models.PAD)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def own_log() -> Iterator[None]:
+    """Our log speaks through Axolotl's in a run of Axolotl, and not in the tests that follow."""
+    log = logging.getLogger("ppx_ext")
+    kept = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(kept[0])
+    log.propagate, log.handlers = kept[1:]
 
 
 @pytest.fixture(scope="session")

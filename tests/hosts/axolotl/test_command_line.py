@@ -83,7 +83,7 @@ def test_two_processes_share_the_scoring_and_both_are_masked(
         max_steps=2,
         ddp_backend="gloo",
     )
-    launch = ["--launcher", "torchrun", "--", "--nproc_per_node=2", "--master_port=29577"]
+    launch = ["--launcher", "torchrun", "--", "--nproc_per_node=2", "--standalone"]
     found = command_line(
         "axolotl", "train", str(path), *launch,
         cwd=tmp_path, ACCELERATE_USE_CPU="true", PPX_SPY=str(tmp_path),

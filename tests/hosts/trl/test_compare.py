@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,25 +80,28 @@ def wanted(path: Path, out: Path, **changes: Any) -> run.Wanted:
     return run.Wanted(recipe=recipes.load(path), out=out, **{**given, **changes})
 
 
-def kill(out: Path, name: str) -> None:
+def kill(out: Path, name: str, over: threading.Event) -> None:
     """Kill the process that is at a run, as soon as it is."""
     started = out / "runs" / name / "started.json"
-    for _ in range(6000):
+    while not over.wait(0.02):
         if started.is_file():
             who = json.loads(started.read_text())["who"]
             os.kill(int(re.findall(r"\d+", who)[0]), signal.SIGKILL)
             return
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("compared")
     path, out = write(folder), folder / "out"
-    killer = threading.Thread(target=kill, args=(out, KILLED))
+    over = threading.Event()
+    killer = threading.Thread(target=kill, args=(out, KILLED, over))
     killer.start()
-    first = run.compare(wanted(path, out))
-    killer.join()
+    try:
+        first = run.compare(wanted(path, out))
+    finally:
+        over.set()
+        killer.join()
     stamps = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/result.json")}
     second = run.compare(wanted(path, out, keep_weights=True))
     return SimpleNamespace(path=path, out=out, first=first, second=second, stamps=stamps)

@@ -21,7 +21,8 @@ from transformers.utils.import_utils import is_serve_available
 from ppx_ext import LentModel
 from tests.models import tiny_model, tiny_tokenizer
 
-SECONDS = 90
+SECONDS = 300
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ def serve(folder: Path) -> Iterator[Served]:
     """Start a server for a saved model; it is killed in the end."""
     if not is_serve_available():
         pytest.skip("NO SERVER TO TEST AGAINST: pip install 'transformers[serving]'")
+    started = (_start(folder) for _ in range(TRIES))
+    served = next(one for one in started if _answers(one))
+    try:
+        yield served
+    finally:
+        served.process.kill()
+        served.process.wait()
+
+
+def _start(folder: Path) -> Served:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,20 +81,20 @@ def serve(folder: Path) -> Iterator[Served]:
             stderr=subprocess.STDOUT,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
         )
-    try:
-        _wait(process, port, log)
-        yield Served(process, f"http://127.0.0.1:{port}/v1", folder, log)
-    finally:
-        process.kill()
-        process.wait()
+    return Served(process, f"http://127.0.0.1:{port}/v1", folder, log)
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _answers(served: Served) -> bool:
+    """Wait for it; False where somebody took its port before it did."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
+        if served.process.poll() is not None:
+            assert "address already in use" in served.log.read_text(), served.log.read_text()
+            return False
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-            return
+            health = served.base_url.removesuffix("v1") + "health"
+            urllib.request.urlopen(health, timeout=2).close()
+            return True
         time.sleep(0.1)
-    raise AssertionError(f"no server within {SECONDS} s:\n{log.read_text()}")
+    served.process.kill()
+    raise AssertionError(f"no server within {SECONDS} s:\n{served.log.read_text()}")

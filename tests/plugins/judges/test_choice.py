@@ -141,9 +141,9 @@ def test_any_response_is_judged(response: str) -> None:
 def test_a_response_that_repeats_itself_takes_no_longer_than_its_length(
     start: str, again: str
 ) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert claims(start + again * 10**5, TEN) == []
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_contract() -> None:

@@ -177,7 +177,7 @@ def test_a_killed_session_does_not_touch_its_neighbours() -> None:
     killers = [ENDS["kills all"], ENDS["stops its parent"], TAKES["patient fork bomb"]]
     programs = [p for i in range(6) for p in (killers[i % 3] + f"\n#{i}", RIGHT + f"\n#{i}")]
     answers = [Answer(row={"tests": TESTS}, response=each) for each in programs]
-    with opened(timeout=1, sessions=2) as judge:
+    with opened(timeout=3, sessions=2) as judge:
         found = [verdict.correct for verdict in judge.all(answers)]
     assert found == [False, True] * 6
 
