@@ -59,7 +59,8 @@ def serve(folder: Path) -> Iterator[Served]:
     if not is_serve_available():
         pytest.skip("NO SERVER TO TEST AGAINST: pip install 'transformers[serving]'")
     started = (_start(folder) for _ in range(TRIES))
-    served = next(one for one in started if _answers(one))
+    served = next((one for one in started if _answers(one)), None)
+    assert served is not None, f"{TRIES} ports were taken, one after the other"
     try:
         yield served
     finally:
